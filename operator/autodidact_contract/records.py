@@ -1,0 +1,115 @@
+"""Rows of the artifacts, one JSON object a line. Text fields are never trimmed or re-encoded."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from autodidact_contract.base import Schema
+
+
+class Instruction(Schema):
+    """Seed row for instruction following (IFT): what a person asked and the reply to learn."""
+
+    prompt: str = Field(min_length=1)
+    response: str = Field(min_length=1)
+
+
+class Evaluation(Schema):
+    """Seed row for evaluation following (EFT): a reply, its judgement and the score it ends in."""
+
+    prompt: str = Field(min_length=1)
+    response: str = Field(min_length=1)
+    judgement: str = Field(min_length=1, description="Justification; ends in its score line.")
+    score: float = Field(ge=0)
+
+
+class RankedReplies(Schema):
+    """Held-out row: replies to one prompt and their human ranks."""
+
+    prompt: str = Field(min_length=1)
+    replies: tuple[str, ...] = Field(min_length=2)
+    ranks: tuple[int, ...] = Field(min_length=2, description="1 is the best; ties may share one.")
+
+    @model_validator(mode="after")
+    def _one_rank_each(self) -> "RankedReplies":
+        if len(self.ranks) != len(self.replies):
+            raise ValueError(f"{len(self.replies)} replies but {len(self.ranks)} ranks")
+        return self
+
+
+class Prompt(Schema):
+    """A prompt the generator wrote and the filters accepted."""
+
+    id: str = Field(description="First 16 hexadecimal digits of the sha256 of the prompt.")
+    prompt: str
+    demonstrations: tuple[str, ...] = Field(description="Ids of the prompts shown as examples.")
+    rouge_max: float = Field(description="Largest ROUGE-L F1 against seeds and accepted prompts.")
+
+
+class Response(Schema):
+    """One sampled reply."""
+
+    id: str = Field(description="<prompt id>-<index>.")
+    prompt_id: str
+    prompt: str
+    index: int
+    text: str
+    tokens: int
+    finish: Literal["stop", "length"]
+
+
+Reason = Literal["ok", "no-score", "out-of-range", "fraction", "bad-denominator", "truncated"]
+"""Why a judgement has its value, or none."""
+
+
+class Vote(Schema):
+    """One judgement of one reply."""
+
+    text: str
+    score: float | None
+    reason: Reason
+
+
+class Judged(Schema):
+    """A reply with all its votes; ``score`` is the mean of the valid ones, None when too few."""
+
+    id: str
+    prompt_id: str
+    prompt: str
+    text: str
+    finish: Literal["stop", "length"]
+    votes: tuple[Vote, ...]
+    score: float | None
+
+
+class Pair(Schema):
+    """A preference pair: best and worst reply to one prompt."""
+
+    prompt_id: str
+    prompt: str
+    chosen: str
+    rejected: str
+    chosen_id: str
+    rejected_id: str
+    chosen_score: float
+    rejected_score: float
+
+
+class Ranking(Schema):
+    """The judge's scores of one held-out prompt beside the human ranks."""
+
+    prompt_id: str
+    ranks: tuple[int, ...]
+    scores: tuple[float | None, ...]
+
+
+class Battle(Schema):
+    """One prompt answered by the model and by its predecessor, compared in both orders."""
+
+    prompt_id: str
+    prompt: str
+    ours: str
+    theirs: str
+    verdicts: tuple[Literal["win", "tie", "loss", "invalid"], ...]
+    result: Literal["win", "tie", "loss"]
+    quality: float | None = Field(None, description="Task oracle's value of our reply, if any.")
