@@ -10,13 +10,13 @@ shards, and with it the digest of the artifact, does not depend on the number of
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import Field
 
 from autodidact_contract.base import Schema, canonical_json, digest
 
-PROTOCOL = 1
+PROTOCOL: Final = 1
 """Part of every stage key; raised when a stage's meaning changes without its config changing."""
 
 PART_ITEMS = 64

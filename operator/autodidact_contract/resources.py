@@ -1,0 +1,210 @@
+"""What the kinds of run share: references, gates, status; and the ComputeProfile."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from autodidact_contract.base import Schema, doc
+
+Uri = Annotated[
+    str,
+    StringConstraints(
+        min_length=1,
+        max_length=1024,
+        pattern=r"^(toy|s3|hf|file)://[A-Za-z0-9][A-Za-z0-9._@+=/-]*$|^file:///[^\x00-\x1f]+$",
+    ),
+]
+Name = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=63, pattern="^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"),
+]
+
+
+class Source(Schema):
+    """Where an input comes from."""
+
+    uri: Uri = doc(
+        ...,
+        "Location: s3://bucket/key (an object, or a folder for a model), hf://org/name@revision, "
+        "toy://selfreward/... (made on the spot), or file:///path (local mode only). Which "
+        "locations a namespace may use without a Secret is the administrator's setting.",
+    )
+    secret_name: Name | None = doc(
+        None,
+        "Secret in the run's namespace with the keys accessKey and secretKey (and endpoint, if "
+        "it is another server), for a location the administrator's setting does not open.",
+    )
+
+
+class Gate(Schema):
+    """A limit on a measured figure, and what happens when it is passed."""
+
+    limit: float = doc(..., "The limit; the figure itself may be equal to it.")
+    action: Literal["Stop", "Fail"] = doc(
+        "Stop",
+        "Stop ends the run as Succeeded with the last good model; before the first DPO round "
+        "there is none, so that a gate always fails the run there. Fail always fails it.",
+    )
+
+
+class Compute(Schema):
+    """Names of ComputeProfiles."""
+
+    generate: Name = doc(
+        "default", "ComputeProfile of the stages that sample: generate, judge, evaluate."
+    )
+    train: Name = doc("default", "ComputeProfile of the training stages.")
+    default: Name = doc("default", "ComputeProfile of all other stages; a CPU is enough.")
+
+
+class RunSpec(Schema):
+    """The fields every kind of run has. All others are immutable; these may be edited."""
+
+    suspend: bool = doc(
+        False, "Stops the running Jobs after they saved, and starts none, until it is false again."
+    )
+    cancel: bool = doc(
+        False, "Ends the run as Failed with the reason Cancelled; artifacts are kept."
+    )
+    compute: Compute = doc(Compute(), "Where the stages run. An edit holds from the next Job on.")
+    deadline_seconds: int | None = doc(
+        None,
+        "The run fails when it is not done so many seconds after it started, suspension "
+        "included. Unset: no deadline.",
+        ge=1,
+    )
+    start_deadline_seconds: int = doc(
+        900,
+        "A Job whose pods have not started after so many seconds (image, quota, no node, missing "
+        "Secret) counts as a failed attempt.",
+        "as long as a large GPU node takes to come up",
+        ge=1,
+    )
+    ttl_seconds_after_finished: int | None = doc(
+        None,
+        "Finished Jobs of the run are deleted after so many seconds; unset: 3600. The run "
+        "itself and its artifacts are never deleted by the operator.",
+        ge=0,
+    )
+    backoff_limit: int = doc(
+        3,
+        "Failed attempts of one Job that are tried again, with growing delays. Preemption and "
+        "eviction do not count, and wrong data or settings are never tried again.",
+        "half of batch/v1's default, since a stage is long",
+        ge=0,
+        le=100,
+    )
+    shards: int = doc(
+        1,
+        "Pods that share each sampling stage. The artifacts are the same for every value.",
+        ge=1,
+        le=1024,
+    )
+    seed: int = doc(
+        0,
+        "Seed of all noise. The same manifest gives the same artifacts on the same hardware.",
+        ge=0,
+        le=2**31 - 1,
+    )
+
+
+MUTABLE = ("suspend", "cancel", "compute", "deadlineSeconds", "ttlSecondsAfterFinished")
+"""Fields of a spec that may be edited after creation."""
+
+
+class Condition(Schema):
+    """As metav1.Condition."""
+
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str = Field(max_length=1024)
+    message: str = Field("", max_length=32768)
+    last_transition_time: str
+    observed_generation: int = 0
+
+
+class StageStatus(Schema):
+    """A stage of the current iteration."""
+
+    name: str
+    phase: Literal["Pending", "Running", "Succeeded", "Failed", "Skipped"]
+    job: str = Field("", description="Name of its Job, while there is one.")
+    reason: str = ""
+    message: str = ""
+    artifact: str = ""
+
+
+class JobStatus(Schema):
+    """What must survive the operator about one Job of the graph that is not done yet."""
+
+    name: str
+    attempt: int = Field(0, description="Last attempt that was created.")
+    counted: int = Field(0, description="Last attempt whose end was taken into account.")
+    failures: int = Field(0, description="Failures charged to backoffLimit.")
+    out_of_memory: int = 0
+    disruptions: int = 0
+    retry_at: str | None = Field(None, description="Not before this time.")
+    reason: str = ""
+    message: str = ""
+
+
+class Iteration(Schema):
+    """One line of history: what an iteration brought."""
+
+    iteration: int
+    model: str = ""
+    pairs: int | None = None
+    mean_score: float | None = None
+    quality: float | None = None
+    win_rate: float | None = None
+    judge_accuracy: float | None = None
+
+
+class RunStatus(Schema):
+    """Status of every kind of run; at most 32 KiB whatever its size."""
+
+    observed_generation: int = 0
+    phase: Literal["Pending", "Running", "Suspended", "Succeeded", "Failed"] = "Pending"
+    iteration: str = Field("", description="Current and last iteration, for example 2/3.")
+    stage: str = Field("", description="Stage at work.")
+    progress: str = Field("", description="Share of the stage that is done, for example 40%.")
+    eta: str = Field("", description="Estimated time to the end of the stage.")
+    score: str = Field("", description="Best known figure of the current model.")
+    model: str = Field("", description="Folder of the last good model.")
+    report: str = Field("", description="Folder of the HTML report.")
+    started_at: str | None = None
+    finished_at: str | None = None
+    history: tuple[Iteration, ...] = ()
+    stages: tuple[StageStatus, ...] = ()
+    jobs: tuple[JobStatus, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+
+
+class ComputeProfileSpec(Schema):
+    """Where and how Jobs run; owned by the administrator, named by runs."""
+
+    image: str = doc("", "Worker image; empty: the operator's setting.", max_length=1024)
+    resources: dict[str, Any] = doc(
+        {}, "Resources of a worker container, as in a pod: requests, limits, claims."
+    )
+    out_of_memory_resources: dict[str, Any] = doc(
+        {},
+        "Resources of the attempt after one that ran out of memory; empty: no such attempt.",
+    )
+    nodes: int = doc(1, "Pods of a training Job.", ge=1, le=1024)
+    processes_per_node: int = doc(
+        1, "Training processes in a pod; as many as it has GPUs.", ge=1, le=64
+    )
+    deepspeed: Literal["none", "zero2", "zero3"] = doc(
+        "none", "How training is spread over processes."
+    )
+    node_selector: dict[str, str] = doc({}, "Labels of the nodes to run on.")
+    tolerations: tuple[dict[str, Any], ...] = doc((), "Tolerations, as in a pod.")
+    runtime_class_name: str | None = doc(None, "RuntimeClass of the pods, for example gVisor's.")
+    priority_class_name: str | None = doc(None, "PriorityClass of the pods.")
+    queue_name: str | None = doc(
+        None,
+        "Kueue LocalQueue. Jobs are then created suspended and Kueue alone lets them run.",
+    )
+    env: dict[str, str] = doc({}, "More environment for workers, for example NCCL settings.")
+    shared_memory: str = doc("1Gi", "Size of /dev/shm; counts as memory of the pod.")

@@ -1,0 +1,192 @@
+"""What the planner sees and says. All values are frozen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from autodidact_contract.artifacts import Artifact
+from autodidact_contract.resources import RunSpec, RunStatus
+from autodidact_contract.stages import AnyStage, Result, RunRef, Task
+
+Outcome = Literal["Stop", "Fail"]
+ComputeClass = Literal["generate", "train", "default"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """A gate on one stage's published counts and metrics.
+
+    The figure is ``counts[numerator] / counts[denominator]``, or ``counts[numerator]`` without a
+    denominator, or ``metrics[metric]``. A figure that cannot be computed counts as 0.
+    """
+
+    reason: str
+    figure: str
+    limit: float
+    at_least: bool
+    action: Outcome
+    numerator: str = ""
+    denominator: str = ""
+    metric: str = ""
+    advice: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A node of the graph: what to run, on what, after what.
+
+    Attributes:
+        name: Unique in the graph, ends in the iteration's number where it has one.
+        inputs: Name of the producing stage by input name.
+        after: Stages that must be done first although nothing is read from them.
+        job: Stages of one job run in one process, in graph order.
+        partial: Runs with whatever inputs there are once all others are done or skipped.
+    """
+
+    name: str
+    config: AnyStage
+    job: str
+    iteration: int = 0
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    after: tuple[str, ...] = ()
+    compute: ComputeClass = "default"
+    shards: int = 1
+    training: bool = False
+    checks: tuple[Check, ...] = ()
+    partial: bool = False
+    salt: str = ""
+    secret: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """A whole run, written down before anything ran. Stages are in an order that can be run.
+
+    Attributes:
+        models: Stage that makes M(t), by t.
+        lines: Which stage and figure fills which column of the history, see ``history``.
+    """
+
+    stages: tuple[Stage, ...]
+    models: Mapping[int, str]
+    iterations: int
+    lines: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Stage:
+        """Returns the stage of that name."""
+        return self.by_name[name]
+
+    @property
+    def by_name(self) -> dict[str, Stage]:
+        """Stages by name, in order."""
+        return {stage.name: stage for stage in self.stages}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObservedPod:
+    """A pod of one of our Jobs."""
+
+    index: int
+    phase: Literal["Pending", "Running", "Succeeded", "Failed"]
+    finished_at: datetime | None = None
+    exit_code: int | None = None
+    container_reason: str = ""
+    result: Result | None = None
+    disrupted: bool = False
+    waiting: str = ""
+    waiting_message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObservedJob:
+    """One attempt of one job of the graph.
+
+    Attributes:
+        suspended: Held back by a queue; waiting there counts neither as start nor as failure.
+        ended: The Job's own verdict, which comes later than its pods'.
+        stopping: It is being deleted.
+        message: Why the Job could not create pods, or why it failed as a whole.
+    """
+
+    name: str
+    job: str
+    attempt: int
+    created_at: datetime
+    shards: int = 1
+    suspended: bool = False
+    stopping: bool = False
+    ended: Literal["", "Complete", "Failed"] = ""
+    reason: str = ""
+    message: str = ""
+    pods: tuple[ObservedPod, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """How far a stage is, as its worker told it; summed over shards."""
+
+    stage: str
+    step: int
+    total: int
+    eta_seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """The run object's own data."""
+
+    ref: RunRef
+    spec: RunSpec
+    generation: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """Everything a decision depends on beside the run.
+
+    Attributes:
+        artifacts: What is published, by stage name.
+        problem: Why nothing can be created now (unknown ComputeProfile, store out of reach, ...):
+            a reason and a sentence, or None.
+    """
+
+    jobs: tuple[ObservedJob, ...] = ()
+    artifacts: Mapping[str, Artifact] = field(default_factory=dict)
+    progress: Report | None = None
+    problem: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRequest:
+    """A Job to create."""
+
+    job: str
+    attempt: int
+    task: Task
+    profile: str
+    shards: int
+    training: bool
+    larger: bool = False
+    secret: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """An Event on the run."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What to do, in this order: delete, create, write the status, tell."""
+
+    status: RunStatus
+    create: tuple[JobRequest, ...] = ()
+    delete: tuple[str, ...] = ()
+    events: tuple[Event, ...] = ()
+    wake_at: datetime | None = None
