@@ -1,0 +1,152 @@
+"""Models from a directory, and the one way a prompt becomes tokens, in training and in sampling.
+
+A prompt is rendered by the model's own chat template where it has one, as one user turn with the
+beginning of the assistant's turn after it; otherwise the prompt is the text. A completion ends in
+the tokenizer's end-of-sequence token: training appends it, sampling stops at it.
+"""
+
+import logging
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from autodidact_worker.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+class Loaded(NamedTuple):
+    """A model in evaluation mode and its tokenizer."""
+
+    model: Any
+    tokenizer: Any
+
+
+_kept: dict[Path, Loaded] = {}
+
+
+def load(path: Path) -> Loaded:
+    """Returns the model and tokenizer of a Hugging Face directory, ready to sample from.
+
+    float32 on CPU, where results must repeat exactly; bfloat16 on GPUs. The last loaded model is
+    kept, so stages that run one after the other in a process load it once.
+
+    Raises:
+        UserError: ``InvalidModel``: the directory is not a model of the kind we accept.
+    """
+    path = path.resolve()
+    if path not in _kept:
+        forget()
+        _kept[path] = _load(path)
+    return _kept[path]
+
+
+def forget() -> None:
+    """Drops the kept model, for example before training needs the memory."""
+    _kept.clear()
+
+
+def _load(path: Path) -> Loaded:
+    import torch  # noqa: PLC0415 - seconds to import; --help must not pay them
+    from transformers import AutoModelForCausalLM, GenerationConfig  # noqa: PLC0415
+
+    started = time.monotonic()
+    gpu = torch.cuda.is_available()
+    tokenizer = load_tokenizer(path)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=torch.bfloat16 if gpu else torch.float32,
+            device_map="auto" if gpu else None,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
+    except (OSError, ValueError) as error:
+        raise UserError("InvalidModel", f"cannot load the model {path.name}: {error}") from error
+    ends = stop_ids(model, tokenizer)
+    # A model's own sampling defaults (repetition penalty, top-k) would leak into generate().
+    model.generation_config = GenerationConfig(
+        eos_token_id=ends, pad_token_id=tokenizer.pad_token_id, do_sample=False
+    )
+    model.eval()
+    seconds = time.monotonic() - started
+    log.info(
+        "model loaded path=%s parameters=%d dtype=%s device=%s seconds=%.1f",
+        *(path.name, model.num_parameters(), model.dtype, model.device, seconds),
+    )
+    return Loaded(model, tokenizer)
+
+
+def load_tokenizer(path: Path) -> Any:
+    """Returns the tokenizer of a Hugging Face directory.
+
+    A missing pad token becomes the end-of-sequence token: padding is masked everywhere, and the
+    embeddings keep their size.
+
+    Raises:
+        UserError: ``InvalidModel``: no tokenizer, or one without an end-of-sequence token.
+    """
+    from transformers import AutoTokenizer  # noqa: PLC0415 - as above
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(
+            "InvalidModel", f"cannot load the tokenizer {path.name}: {error}"
+        ) from error
+    if tokenizer.eos_token_id is None:
+        raise UserError(
+            "InvalidModel", f"the tokenizer of {path.name} has no eos_token; set one in its config"
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def prompt_text(tokenizer: Any, prompt: str) -> str:
+    """Returns the text whose encoding with default special tokens is the model's input.
+
+    The chat template usually begins with the BOS token and the tokenizer adds one itself; the
+    template's is removed then, so there is exactly one.
+    """
+    if not tokenizer.chat_template:
+        return prompt
+    turns = [{"role": "user", "content": prompt}]
+    text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    bos = tokenizer.bos_token
+    if bos and text.startswith(bos) and tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]:
+        text = text.removeprefix(bos)
+    return text
+
+
+def completion_text(tokenizer: Any, text: str) -> str:
+    """Returns a completion as it is learned: the text and the end-of-sequence token."""
+    return text + str(tokenizer.eos_token)
+
+
+def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
+    """Returns the token ids of a prompt; an end token that the tokenizer appends is cut off."""
+    ids: list[int] = list(tokenizer(prompt_text(tokenizer, prompt)).input_ids)
+    if (
+        len(ids) > 1
+        and ids[-1] == tokenizer.eos_token_id
+        and not prompt.endswith(str(tokenizer.eos_token))
+    ):
+        return ids[:-1]
+    return ids
+
+
+def stop_ids(model: Any, tokenizer: Any) -> list[int]:
+    """Returns the ids that end a reply: the tokenizer's EOS and those the model declares."""
+    declared = getattr(model.generation_config, "eos_token_id", None)
+    several = declared if isinstance(declared, list) else [declared]
+    return sorted({tokenizer.eos_token_id, *(token for token in several if token is not None)})
+
+
+def context_tokens(model: Any) -> int | None:
+    """Returns the longest sequence the model was made for, None when its config does not say."""
+    length = getattr(model.config, "max_position_embeddings", None)
+    return int(length) if length and length > 0 else None

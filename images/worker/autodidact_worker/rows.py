@@ -1,0 +1,111 @@
+"""Rows in files: JSON Lines, one canonical object a line, so that equal rows are equal bytes."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from autodidact_contract.artifacts import PART_ITEMS, part_name, shard_parts
+from autodidact_contract.base import Schema, canonical_json
+from autodidact_worker.errors import UserError
+
+DATA = "rows.jsonl"
+"""The one file of an imported data artifact."""
+
+_Row = TypeVar("_Row", bound=Schema)
+
+
+def text_id(text: str) -> str:
+    """Returns the id of a prompt: the first 16 hexadecimal digits of the sha256 of its UTF-8."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def write(path: Path, rows: Iterable[Schema]) -> int:
+    """Writes rows to a new file and returns how many there were."""
+    count = 0
+    with path.open("wb") as file:
+        for row in rows:
+            file.write(canonical_json(row.dump()) + b"\n")
+            count += 1
+    return count
+
+
+def read(path: Path, schema: type[_Row], *, empty: bool = False) -> list[_Row]:
+    """Returns the rows of a file, each validated; blank lines are skipped.
+
+    Args:
+        path: A JSON Lines file.
+        schema: What each row must be.
+        empty: Whether a file without rows is fine, as it is for parts whose items were skipped.
+
+    Raises:
+        UserError: ``InvalidData``, naming file and line.
+    """
+    rows = []
+    # Lines end at "\n" only: str.splitlines would also cut at separators inside JSON strings.
+    for number, line in enumerate(_lines(path), 1):
+        if line.strip():
+            rows.append(_row(path, number, line, schema))
+    if not rows and not empty:
+        raise UserError("InvalidData", f"{path.name} has no rows; give at least one")
+    return rows
+
+
+def parts(folder: Path, stem: str) -> int:
+    """Returns the number of part files of an artifact.
+
+    Raises:
+        UserError: ``InvalidData``: there is none, or one is missing in between.
+    """
+    found = {file.name for file in folder.glob(f"{stem}-*.jsonl")}
+    wanted = {part_name(stem, part) for part in range(len(found))}
+    if not found or found != wanted:
+        missing = sorted(wanted - found)[:1] or [part_name(stem, 0)]
+        raise UserError("InvalidData", f"{folder.name} lacks {missing[0]}; publish it again")
+    return len(found)
+
+
+def read_parts(
+    folder: Path, stem: str, schema: type[_Row], shard: int = 0, shards: int = 1
+) -> Iterator[tuple[int, list[_Row]]]:
+    """Yields the number and the rows of each part file that a shard owns, in order."""
+    for part in shard_parts(parts(folder, stem) * PART_ITEMS, shard, shards):
+        yield part, read(folder / part_name(stem, part), schema, empty=True)
+
+
+def write_parts(folder: Path, stem: str, rows: list[_Row]) -> None:
+    """Writes rows as part files of ``PART_ITEMS`` each; at least one file, even if it is empty."""
+    for part in range(max(1, -(-len(rows) // PART_ITEMS))):
+        write(folder / part_name(stem, part), chunk(rows, part))
+
+
+def chunk(rows: list[_Row], part: int) -> list[_Row]:
+    """Returns the rows of one part of a list that is not stored in parts."""
+    return rows[part * PART_ITEMS : (part + 1) * PART_ITEMS]
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            yield from file
+    except FileNotFoundError as error:
+        raise UserError("InvalidData", f"{path.name} is missing from its artifact") from error
+
+
+def _row(path: Path, number: int, line: bytes, schema: type[_Row]) -> _Row:
+    try:
+        return schema.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "line"
+        raise UserError(
+            "InvalidData",
+            f"{path.name} line {number}: {where}: {first['msg']}; "
+            f"a {schema.__name__} row has the columns {', '.join(_columns(schema))}",
+        ) from error
+
+
+def _columns(schema: type[Schema]) -> list[str]:
+    return [field.alias or name for name, field in schema.model_fields.items()]
