@@ -1,0 +1,117 @@
+"""From a URI and the environment to a store.
+
+=============================  ====================================================================
+AWS_ENDPOINT_URL_S3            URL of the server, such as http://minio:9000
+AWS_ENDPOINT_URL               the same, where the first is not set
+AWS_REGION                     us-east-1 where not set
+AUTODIDACT_STORE_CREDENTIALS   directory with files accessKey, secretKey and perhaps sessionToken,
+                               read again when they change
+AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN
+                               where that is not set
+AWS_CA_BUNDLE, SSL_CERT_FILE   trusted authorities instead of the system's
+=============================  ====================================================================
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from minio.credentials.providers import Provider, StaticProvider
+
+from autodidact_store.credentials import FileCredentials
+from autodidact_store.directory import DirectoryStore
+from autodidact_store.errors import ConfigurationError
+from autodidact_store.pool import PATIENCE_S
+from autodidact_store.protocol import Store
+from autodidact_store.s3 import S3Store
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+
+def open_store(
+    uri: str, environ: Mapping[str, str] = os.environ, *, patience_s: float = PATIENCE_S
+) -> Store:
+    """Returns the store that a URI names; see ``check`` for whether it can be reached.
+
+    Args:
+        uri: ``s3://bucket``, ``file:///directory`` or the path of a directory.
+        environ: Where endpoint and credentials are found.
+        patience_s: How long a server may be away before a call gives up.
+
+    Raises:
+        ConfigurationError: The URI is not one of these, or the environment lacks something.
+    """
+    scheme, separator, rest = uri.partition("://")
+    if uri and not separator:
+        return DirectoryStore(Path(uri))
+    if scheme == "file" and rest.startswith("/"):
+        return DirectoryStore(Path(unquote(rest)))
+    bucket = rest.removesuffix("/")
+    if scheme != "s3" or not _BUCKET.fullmatch(bucket):
+        raise ConfigurationError(
+            f"not a store: {uri!r}; write s3://bucket, file:///directory or a path"
+        )
+    endpoint = _endpoint(environ)
+    return S3Store(
+        bucket,
+        endpoint.netloc,
+        _credentials(environ),
+        region=environ.get("AWS_REGION") or "us-east-1",
+        secure=endpoint.scheme == "https",
+        certificates=_certificates(environ),
+        patience_s=patience_s,
+    )
+
+
+def check(store: Store, prefix: str = "") -> None:
+    """Returns if the bucket or directory exists and the credentials may list it.
+
+    Args:
+        store: What to check.
+        prefix: For credentials that may list only below it, such as ``namespace/``.
+
+    Raises:
+        StoreError: It cannot be used, and why.
+    """
+    next(store.entries(prefix), None)
+
+
+def _endpoint(environ: Mapping[str, str]) -> SplitResult:
+    url = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
+    if not url:
+        raise ConfigurationError(
+            "the store's server is not named; set AWS_ENDPOINT_URL, such as http://minio:9000"
+        )
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
+        raise ConfigurationError(f"AWS_ENDPOINT_URL is not a URL such as http://minio:9000: {url}")
+    if parts.path not in {"", "/"} or parts.query:
+        raise ConfigurationError(f"AWS_ENDPOINT_URL must not have a path or query: {url}")
+    return parts
+
+
+def _credentials(environ: Mapping[str, str]) -> Provider:
+    directory = environ.get("AUTODIDACT_STORE_CREDENTIALS")
+    if directory:
+        provider = FileCredentials(Path(directory))
+        provider.retrieve()
+        return provider
+    access, secret = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")
+    if not access or not secret:
+        raise ConfigurationError(
+            "there are no store credentials; set AUTODIDACT_STORE_CREDENTIALS to a directory "
+            "with accessKey and secretKey, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    return StaticProvider(access, secret, environ.get("AWS_SESSION_TOKEN") or None)
+
+
+def _certificates(environ: Mapping[str, str]) -> Path | None:
+    name = environ.get("AWS_CA_BUNDLE") or environ.get("SSL_CERT_FILE")
+    if not name:
+        return None
+    path = Path(name)
+    if not path.is_file():
+        raise ConfigurationError(f"AWS_CA_BUNDLE names a file that does not exist: {path}")
+    return path
