@@ -174,6 +174,7 @@ class RunStatus(Schema):
     report: str = Field("", description="Folder of the HTML report.")
     started_at: str | None = None
     finished_at: str | None = None
+    waiting_since: str | None = Field(None, description="Since when something hinders the run.")
     history: tuple[Iteration, ...] = ()
     stages: tuple[StageStatus, ...] = ()
     jobs: tuple[JobStatus, ...] = ()

@@ -1,0 +1,127 @@
+"""The state of one job of the graph: what to make of its attempts so far.
+
+Attempts are counted in the run's status and in the names of the Jobs; the larger number is right,
+whichever of the two the operator lost. The end of an attempt is taken into account once.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from autodidact_contract.resources import JobStatus
+from autodidact_operator.plan.failure import Cause, cause, charged, given_up
+from autodidact_operator.plan.types import ObservedJob
+
+State = Literal["create", "wait", "starting", "running", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What a job needs next.
+
+    Attributes:
+        books: To be written to the status.
+        current: The Job that works on it.
+        delete: A Job that did not start in time.
+        fatal: Why the run cannot go on.
+        ended: Why an attempt ended, if that is news.
+        wake_at: When to look again if nothing happens.
+    """
+
+    state: State
+    books: JobStatus
+    current: ObservedJob | None = None
+    delete: str | None = None
+    fatal: Cause | None = None
+    ended: Cause | None = None
+    wake_at: datetime | None = None
+
+
+def standing(
+    books: JobStatus,
+    jobs: tuple[ObservedJob, ...],
+    *,
+    now: datetime,
+    backoff_limit: int,
+    start_deadline: timedelta,
+) -> Standing:
+    """Returns the state of one job of the graph.
+
+    Args:
+        books: What the status says of it; ``JobStatus(name=...)`` if nothing.
+        jobs: Its Jobs, of all attempts.
+        now: The time.
+        backoff_limit: See ``RunSpec.backoff_limit``.
+        start_deadline: See ``RunSpec.start_deadline_seconds``.
+    """
+    last = max(jobs, key=lambda job: job.attempt, default=None)
+    if last and last.attempt > books.attempt:
+        books = books.model_copy(update={"attempt": last.attempt})
+    if last and last.attempt < books.attempt:
+        last = None
+    if books.attempt > books.counted:
+        why = _end(last, now, start_deadline)
+        if why is None:
+            assert last is not None
+            return _at_work(books, last, start_deadline)
+        books = charged(books, why, now)
+        late = last.name if last and not over(last) else None
+        if why.charge == "user" or given_up(books, backoff_limit):
+            return Standing(state="failed", books=books, fatal=why, ended=why, delete=late)
+        return Standing(
+            state="wait", books=books, ended=why, delete=late, wake_at=_time(books.retry_at)
+        )
+    return _next(books, jobs, now)
+
+
+def _end(last: ObservedJob | None, now: datetime, start_deadline: timedelta) -> Cause | None:
+    """Returns why the attempt is over, or None while it is not."""
+    if last is None or last.stopping:
+        return Cause(charge="free", reason="Deleted", message="the Job was deleted")
+    if over(last):
+        return cause(last)
+    if not _started(last) and not last.suspended and now >= last.created_at + start_deadline:
+        waiting = next((pod for pod in last.pods if pod.waiting), None)
+        return Cause(
+            charge="bounded",
+            reason=waiting.waiting if waiting else last.reason or "NotStarted",
+            message=f"Job {last.name} did not start within {start_deadline.total_seconds():.0f} s"
+            + (f": {waiting.waiting_message}" if waiting else f": {last.message or 'no pod'}"),
+        )
+    return None
+
+
+def over(job: ObservedJob) -> bool:
+    """A Job is over when a pod failed or all its pods succeeded; its own word comes later."""
+    if job.ended:
+        return True
+    if any(pod.phase == "Failed" for pod in job.pods):
+        return True
+    done = {pod.index for pod in job.pods if pod.phase == "Succeeded"}
+    return len(done) >= job.shards
+
+
+def _started(job: ObservedJob) -> bool:
+    return any(pod.phase != "Pending" for pod in job.pods)
+
+
+def _at_work(books: JobStatus, job: ObservedJob, start_deadline: timedelta) -> Standing:
+    if _started(job):
+        return Standing(state="running", books=books, current=job)
+    wake_at = None if job.suspended else job.created_at + start_deadline
+    return Standing(state="starting", books=books, current=job, wake_at=wake_at)
+
+
+def _next(books: JobStatus, jobs: tuple[ObservedJob, ...], now: datetime) -> Standing:
+    """No attempt is open: create one, unless the last one's pods still hold their place."""
+    open_pods = any(pod.phase in ("Pending", "Running") for job in jobs for pod in job.pods)
+    if open_pods or any(job.stopping for job in jobs):
+        return Standing(state="wait", books=books)
+    retry_at = _time(books.retry_at)
+    if retry_at and now < retry_at:
+        return Standing(state="wait", books=books, wake_at=retry_at)
+    return Standing(state="create", books=books)
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

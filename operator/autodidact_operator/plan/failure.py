@@ -1,0 +1,107 @@
+"""Why an attempt ended without its result, and whether that is charged to anyone.
+
+The cause is the pod that failed first: the survivors of a lost rank fail after it, for want of
+company. What its worker wrote goes before exit codes, exit codes before the kubelet's reason.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from autodidact_contract.resources import JobStatus
+from autodidact_contract.stages import EXIT_STOPPED, EXIT_USER
+from autodidact_operator.plan.types import ObservedJob, ObservedPod
+
+Charge = Literal["user", "free", "memory", "bounded"]
+FIRST_DELAY_S = 5.0
+LONGEST_DELAY_S = 300.0
+_FAR = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cause:
+    """Why an attempt ended."""
+
+    charge: Charge
+    reason: str
+    message: str
+
+
+def cause(job: ObservedJob) -> Cause:
+    """Returns why a Job that ended did not bring its result."""
+    failed = sorted(
+        (pod for pod in job.pods if pod.phase == "Failed"),
+        key=lambda pod: pod.finished_at or _FAR,
+    )
+    if any(pod.disrupted for pod in job.pods):
+        return Cause(charge="free", reason="Disrupted", message="a pod was preempted or evicted")
+    if failed:
+        return _of_pod(failed[0], job)
+    if job.ended == "Failed" and not job.pods:
+        return Cause(
+            charge="bounded",
+            reason=job.reason or "JobFailed",
+            message=job.message or f"Job {job.name} failed and left no pod to ask why",
+        )
+    return Cause(
+        charge="bounded",
+        reason="NotPublished",
+        message=f"the pods of Job {job.name} ended without publishing their result; "
+        "is the store the operator reads the one the workers write to?",
+    )
+
+
+def _of_pod(pod: ObservedPod, job: ObservedJob) -> Cause:
+    told = pod.result.failure if pod.result else None
+    where = f"Job {job.name}"
+    if told and told.code == "user":
+        return Cause(charge="user", reason=told.reason, message=told.message)
+    if pod.exit_code == EXIT_USER:
+        return Cause(
+            charge="user",
+            reason="StageRefused",
+            message=f"{where} refused its input and left no message; see kubectl logs job/{job.name}",
+        )
+    if pod.exit_code == EXIT_STOPPED or (told and told.code == "stopped"):
+        return Cause(charge="free", reason="Stopped", message=f"{where} was told to stop")
+    if pod.container_reason == "OOMKilled":
+        return Cause(
+            charge="memory",
+            reason="OutOfMemory",
+            message=f"{where} ran out of memory; raise resources of its ComputeProfile, or lower "
+            "the batch size",
+        )
+    if told:
+        return Cause(charge="bounded", reason=told.reason, message=told.message)
+    code = "" if pod.exit_code is None else f" with exit code {pod.exit_code}"
+    return Cause(
+        charge="bounded",
+        reason=pod.container_reason or "WorkerFailed",
+        message=f"{where} failed{code}; see kubectl logs job/{job.name}",
+    )
+
+
+def charged(entry: JobStatus, why: Cause, now: datetime) -> JobStatus:
+    """Returns the job's books after an attempt ended, with the earliest time of the next."""
+    disruptions = entry.disruptions + (why.charge == "free")
+    failures = entry.failures + (why.charge in ("bounded", "memory"))
+    times = disruptions if why.charge == "free" else failures
+    delay = min(FIRST_DELAY_S * 2 ** min(times - 1, 10), LONGEST_DELAY_S)
+    if why.charge == "free":
+        delay = min(delay, FIRST_DELAY_S)
+    return entry.model_copy(
+        update={
+            "counted": entry.attempt,
+            "disruptions": disruptions,
+            "failures": failures,
+            "out_of_memory": entry.out_of_memory + (why.charge == "memory"),
+            "retry_at": (now + timedelta(seconds=delay)).isoformat(),
+            "reason": why.reason,
+            "message": why.message[:1024],
+        }
+    )
+
+
+def given_up(entry: JobStatus, backoff_limit: int) -> bool:
+    """Returns whether no further attempt is due."""
+    return entry.failures > backoff_limit

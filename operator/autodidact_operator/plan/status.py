@@ -1,0 +1,256 @@
+"""The run's status from what the planner knows: phase, columns, history and conditions."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from autodidact_contract.artifacts import Artifact
+from autodidact_contract.resources import (
+    Condition,
+    Iteration,
+    JobStatus,
+    RunStatus,
+    StageStatus,
+)
+from autodidact_operator.plan.attempts import Standing
+from autodidact_operator.plan.types import Graph, Report, Run, Stage
+
+Artifacts = Mapping[str, Artifact]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """How the run stands as a whole; the source of phase and conditions."""
+
+    phase: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """All that the status shows."""
+
+    run: Run
+    graph: Graph
+    artifacts: Artifacts
+    skipped: Collection[str]
+    standings: Mapping[str, Standing]
+    verdict: Verdict
+    progress: Report | None
+    waiting_since: str | None
+
+
+def render(view: View, before: RunStatus, now: datetime) -> RunStatus:
+    """Returns the new status. Equal input gives an equal status, so that writes can be saved."""
+    stage = _current(view)
+    final = view.verdict.phase in ("Succeeded", "Failed")
+    history = _history(view.graph, view.artifacts)
+    return RunStatus(
+        observed_generation=view.run.generation,
+        phase=view.verdict.phase,
+        iteration=_iteration(view, stage),
+        stage="" if final or stage is None else stage.name,
+        progress="" if final else _share(view.progress, stage),
+        eta="" if final else _eta(view.progress, stage),
+        score=_score(history),
+        model=_model(view.graph, view.artifacts),
+        report=view.artifacts["report"].folder if "report" in view.artifacts else "",
+        started_at=before.started_at or now.isoformat(timespec="seconds"),
+        finished_at=before.finished_at or now.isoformat(timespec="seconds") if final else None,
+        waiting_since=view.waiting_since,
+        history=history,
+        stages=_stages(view, stage),
+        jobs=tuple(_books(view)),
+        conditions=_conditions(view.verdict, before, view.run.generation, now),
+    )
+
+
+def renewed(
+    before: RunStatus, verdict: Verdict, generation: int, since: str | None, now: datetime
+) -> RunStatus:
+    """Returns the status as it was, save for the verdict."""
+    final = verdict.phase in ("Succeeded", "Failed")
+    return RunStatus.model_validate(
+        {
+            **before.model_dump(),
+            "observed_generation": generation,
+            "phase": verdict.phase,
+            "started_at": before.started_at or now.isoformat(timespec="seconds"),
+            "finished_at": now.isoformat(timespec="seconds") if final else None,
+            "waiting_since": since,
+            "conditions": _conditions(verdict, before, generation, now),
+        }
+    )
+
+
+def _books(view: View) -> list[JobStatus]:
+    return [s.books for s in view.standings.values() if s.books.attempt]
+
+
+def _current(view: View) -> Stage | None:
+    """Returns the first stage that is at work, else the first that is not done."""
+    busy = {name for name, s in view.standings.items() if s.state in ("running", "starting")}
+    open_stages = [
+        stage
+        for stage in view.graph.stages
+        if stage.name not in view.artifacts and stage.name not in view.skipped
+    ]
+    told = view.progress.stage if view.progress else ""
+    for stage in open_stages:
+        if stage.name == told and stage.job in busy:
+            return stage
+    return next((s for s in open_stages if s.job in busy), open_stages[0] if open_stages else None)
+
+
+def _iteration(view: View, stage: Stage | None) -> str:
+    """Returns for example 1/2: the DPO round at work, or the last that was done."""
+    if stage is None or stage.name in view.artifacts:
+        done = max(
+            (t for t, name in view.graph.models.items() if name in view.artifacts), default=1
+        )
+        return f"{done - 1}/{view.graph.iterations}"
+    return f"{stage.iteration}/{view.graph.iterations}"
+
+
+def _share(progress: Report | None, stage: Stage | None) -> str:
+    if not progress or not stage or progress.stage != stage.name or not progress.total:
+        return ""
+    return f"{100 * min(progress.step, progress.total) // progress.total}%"
+
+
+def _eta(progress: Report | None, stage: Stage | None) -> str:
+    if not progress or not stage or progress.stage != stage.name:
+        return ""
+    if progress.eta_seconds is None:
+        return ""
+    return _short(timedelta(seconds=progress.eta_seconds))
+
+
+def _short(span: timedelta) -> str:
+    """Returns a duration as kubectl shows ages: two units at most."""
+    seconds = int(span.total_seconds())
+    if seconds < 120:
+        return f"{seconds}s"
+    if seconds < 7200:
+        return f"{seconds // 60}m"
+    if seconds < 172800:
+        return f"{seconds // 3600}h{seconds % 3600 // 60}m"
+    return f"{seconds // 86400}d{seconds % 86400 // 3600}h"
+
+
+def _model(graph: Graph, artifacts: Artifacts) -> str:
+    """Returns the folder of the last model there is."""
+    made = [t for t, name in graph.models.items() if name in artifacts]
+    return artifacts[graph.models[max(made)]].folder if made else ""
+
+
+def _history(graph: Graph, artifacts: Artifacts) -> tuple[Iteration, ...]:
+    lines = []
+    for t in range(graph.iterations + 1):
+        figures = {
+            column: _figure(artifacts.get(f"{stage}-{t}"), name)
+            for column, (stage, name) in graph.lines.items()
+        }
+        model = artifacts.get(graph.models[t + 1])
+        if model or any(value is not None for value in figures.values()):
+            lines.append(
+                Iteration.model_validate(
+                    {"iteration": t, "model": model.name if model else "", **figures}
+                )
+            )
+    return tuple(lines)
+
+
+def _figure(artifact: Artifact | None, name: str) -> float | int | None:
+    if artifact is None:
+        return None
+    if name in artifact.counts:
+        return artifact.counts[name]
+    value = artifact.metrics.get(name)
+    return None if value is None else round(value, 4)
+
+
+def _score(history: tuple[Iteration, ...]) -> str:
+    """Returns the last model's best figure: its oracle quality, else its judge's accuracy."""
+    for line in reversed(history):
+        for value in (line.quality, line.judge_accuracy):
+            if value is not None:
+                return f"{value:.3f}"
+    return ""
+
+
+def _stages(view: View, current: Stage | None) -> tuple[StageStatus, ...]:
+    """Returns the stages of the current iteration; all others are in the history."""
+    iteration = current.iteration if current else view.graph.iterations
+    return tuple(_stage(view, stage) for stage in view.graph.stages if stage.iteration == iteration)
+
+
+def _stage(view: View, stage: Stage) -> StageStatus:
+    if artifact := view.artifacts.get(stage.name):
+        return StageStatus(name=stage.name, phase="Succeeded", artifact=artifact.name)
+    if stage.name in view.skipped:
+        return StageStatus(name=stage.name, phase="Skipped")
+    standing = view.standings.get(stage.job)
+    if standing is None:
+        return StageStatus(name=stage.name, phase="Pending")
+    job = standing.current
+    waiting = next((pod for pod in job.pods if pod.waiting), None) if job else None
+    return StageStatus(
+        name=stage.name,
+        phase=_PHASES[standing.state],
+        job=job.name if job else "",
+        reason=waiting.waiting if waiting else standing.books.reason,
+        message=(waiting.waiting_message if waiting else standing.books.message)[:512],
+    )
+
+
+_PHASES = {
+    "create": "Pending",
+    "wait": "Pending",
+    "starting": "Pending",
+    "running": "Running",
+    "failed": "Failed",
+}
+
+
+def _conditions(
+    verdict: Verdict, before: RunStatus, generation: int, now: datetime
+) -> tuple[Condition, ...]:
+    """Returns the conditions; kstatus reads Reconciling, Stalled and Ready."""
+    phase = verdict.phase
+    wanted = {
+        "Ready": "True" if phase == "Succeeded" else "False",
+        "Reconciling": "True" if phase in ("Pending", "Running") else "False",
+        "Stalled": "True" if phase == "Failed" else "False",
+        "Succeeded": {"Succeeded": "True", "Failed": "False"}.get(phase, "Unknown"),
+        "Suspended": "True" if phase == "Suspended" else "False",
+    }
+    known = {condition.type: condition for condition in before.conditions}
+    return tuple(
+        _condition(name, value, verdict, known.get(name), generation, now)
+        for name, value in wanted.items()
+    )
+
+
+def _condition(
+    name: str,
+    value: str,
+    verdict: Verdict,
+    before: Condition | None,
+    generation: int,
+    now: datetime,
+) -> Condition:
+    same = before is not None and before.status == value
+    return Condition.model_validate(
+        {
+            "type": name,
+            "status": value,
+            "reason": verdict.reason,
+            "message": verdict.message[:4096],
+            "last_transition_time": before.last_transition_time
+            if before and same
+            else now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "observed_generation": generation,
+        }
+    )

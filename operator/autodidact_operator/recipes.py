@@ -1,0 +1,35 @@
+"""The kinds of run: adding one is a row here, its spec in the contract and its graph in plan."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from autodidact_contract.resources import RunSpec
+from autodidact_contract.selfreward import SelfRewardSpec
+from autodidact_operator.plan import selfreward
+from autodidact_operator.plan.types import Graph
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A kind of run.
+
+    Attributes:
+        graph: Takes the parsed spec and the run's salt.
+    """
+
+    kind: str
+    plural: str
+    spec: type[RunSpec]
+    graph: Callable[..., Graph]
+
+
+RECIPES = (
+    Recipe(
+        kind="SelfRewardRun",
+        plural="selfrewardruns",
+        spec=SelfRewardSpec,
+        graph=selfreward.graph,
+    ),
+)
+
+BY_KIND = {recipe.kind: recipe for recipe in RECIPES}
