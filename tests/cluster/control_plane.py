@@ -9,6 +9,7 @@ There is no node until `add_node` starts one.
 Not emulated: Services have addresses but nothing routes to them, and there is no cluster DNS.
 """
 
+import json
 import os
 import shutil
 import ssl
@@ -24,6 +25,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from cluster import audit, kubeconfig, tools
+from cluster.api import Api, eviction
 from cluster.certificates import Authority, KeyPair
 from cluster.node_process import NodeProcess
 from cluster.node_settings import NodeSettings
@@ -139,6 +141,10 @@ class Cluster:
         """The API server's URL."""
         return f"https://127.0.0.1:{self._ports.api}"
 
+    def api(self, user_agent: str = "cluster") -> Api:
+        """Return an administrator's client, for `async with`."""
+        return Api.from_kubeconfig(self.kubeconfig, user_agent)
+
     @property
     def environment(self) -> dict[str, str]:
         """What a command needs in its environment to work with this cluster alone."""
@@ -169,6 +175,21 @@ class Cluster:
         self.kubectl("create", "namespace", name)
         account = "serviceaccount/default"
         self.kubectl("-n", name, "wait", "--for=create", account, "--timeout=30s")
+
+    def get(self, kind: str, name: str = "", namespace: str = "") -> dict[str, Any]:
+        """Return an object, or a list of all of a kind, as the administrator sees it."""
+        place = ("--namespace", namespace) if namespace else ()
+        named = (name,) if name else ()
+        return json.loads(self.kubectl("get", kind, *named, *place, "--output=json"))
+
+    def apply(self, *manifests: dict[str, Any]) -> None:
+        """Apply manifests, which name their own namespaces."""
+        self.kubectl("apply", "-f", "-", input_text="\n".join(map(json.dumps, manifests)))
+
+    def evict(self, namespace: str, pod: str) -> None:
+        """Evict a pod by the Eviction API, as a drain does; it gets DisruptionTarget."""
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
+        self.kubectl("create", "--raw", path, "-f", "-", input_text=json.dumps(eviction(pod)))
 
     def kill_minio(self) -> None:
         """Stop the object store at once, as a power cut would."""
@@ -311,6 +332,8 @@ class Cluster:
             "kube-controller-manager",
             *self._component_arguments("kube-controller-manager", self._ports.controller_manager),
             "--use-service-account-credentials",
+            # A new node gets its first visit, and loses its not-ready taint, within this time.
+            "--node-monitor-period=1s",
             f"--service-account-private-key-file={self._account_key.key}",
             f"--root-ca-file={self._authority.certificate}",
             *(fast if self._options.fast else []),

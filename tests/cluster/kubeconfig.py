@@ -22,7 +22,9 @@ def write_for_token_file(
     path: Path, server: str, authority: Path, token: Path, namespace: str
 ) -> Path:
     """Write a kubeconfig that reads a service account's token from its file each time."""
-    return _write(path, server, authority, {"tokenFile": str(token)}, namespace)
+    # kopf's own login knows no tokenFile; the others prefer the file to the text.
+    user = {"tokenFile": str(token), "token": token.read_text()}
+    return _write(path, server, authority, user, namespace)
 
 
 def _write(
