@@ -1,0 +1,83 @@
+"""A TCP proxy that loses what it is told to lose."""
+
+import contextlib
+import socket
+import ssl
+import threading
+from types import TracebackType
+from typing import Self
+
+
+class FaultyProxy:
+    """Forwards connections to a server, but breaks some of them.
+
+    Attributes:
+        cut_after: For each further connection, after how many bytes of answers it breaks.
+        lose: Beginnings of requests whose answer is lost, once each; the server gets the request.
+        answered: Bytes of answers that were passed on.
+    """
+
+    def __init__(self, upstream: str, tls: ssl.SSLContext | None = None) -> None:
+        host, _, port = upstream.rpartition(":")
+        self._upstream = (host, int(port))
+        self._tls = tls
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.endpoint = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.cut_after: list[int] = []
+        self.lose: list[bytes] = []
+        self.answered = 0
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # A close alone does not wake the thread that accepts.
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError), client:
+            if self._tls is not None:
+                client = self._tls.wrap_socket(client, server_side=True)
+            limit = self.cut_after.pop(0) if self.cut_after else 1 << 40
+            with client, socket.create_connection(self._upstream) as server:
+                doomed = threading.Event()
+                arguments = (client, server, doomed)
+                threading.Thread(target=self._requests, args=arguments, daemon=True).start()
+                self._answers(client, server, doomed, limit)
+
+    def _requests(
+        self, client: socket.socket, server: socket.socket, doomed: threading.Event
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := client.recv(1 << 16):
+                for beginning in [b for b in self.lose if data.startswith(b)]:
+                    self.lose.remove(beginning)
+                    doomed.set()
+                server.sendall(data)
+            server.shutdown(socket.SHUT_WR)
+
+    def _answers(
+        self, client: socket.socket, server: socket.socket, doomed: threading.Event, limit: int
+    ) -> None:
+        while limit and (data := server.recv(min(limit, 1 << 16))):
+            if doomed.is_set():
+                break
+            limit -= len(data)
+            self.answered += len(data)
+            client.sendall(data)
+        with contextlib.suppress(OSError):
+            client.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,381 @@
+"""What a server can do to a store: refuse, vanish, break off, change credentials."""
+
+import hashlib
+import json
+import os
+import ssl
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from minio.credentials.credentials import Credentials
+from minio.credentials.providers import AssumeRoleProvider
+
+from autodidact_store import (
+    AccessDeniedError,
+    BucketMissingError,
+    ConfigurationError,
+    CorruptError,
+    NotFoundError,
+    StoreUnavailableError,
+    check,
+    open_store,
+)
+from store.faulty_proxy import FaultyProxy
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def proxy(minio: Any) -> Iterator[FaultyProxy]:
+    """A proxy before the server that loses nothing yet."""
+    with FaultyProxy(minio.endpoint) as running:
+        yield running
+
+
+def through(proxy: FaultyProxy, scheme: str = "http") -> dict[str, str]:
+    """The environment that leads to the proxy."""
+    return {"AWS_ENDPOINT_URL": f"{scheme}://{proxy.endpoint}"}
+
+
+def scoped(bucket: Any, *prefixes: str) -> Credentials:
+    """Temporary credentials for the objects below some prefixes."""
+    statement = {
+        "Effect": "Allow",
+        "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
+        "Resource": [f"arn:aws:s3:::{bucket.name}/{prefix}*" for prefix in prefixes],
+    }
+    return AssumeRoleProvider(
+        sts_endpoint=f"http://{bucket.server.endpoint}",
+        access_key=bucket.server.access_key,
+        secret_key=bucket.server.secret_key,
+        policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
+        duration_seconds=900,
+    ).retrieve()
+
+
+def mount(folder: Path, credentials: Credentials) -> None:
+    """Writes a Secret into a folder as the kubelet does: all files change in one rename."""
+    version = folder / f"..{os.urandom(4).hex()}"
+    version.mkdir(parents=True)
+    (version / "accessKey").write_text(credentials.access_key)
+    (version / "secretKey").write_text(credentials.secret_key + "\n")
+    (version / "sessionToken").write_text(credentials.session_token or "")
+    (folder / "..new").symlink_to(version.name)
+    (folder / "..new").rename(folder / "..data")
+    for name in ("accessKey", "secretKey", "sessionToken"):
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(f"..data/{name}")
+
+
+@pytest.mark.parametrize(
+    "environ", [{"AWS_ACCESS_KEY_ID": "nobody"}, {"AWS_SECRET_ACCESS_KEY": "wrong-secret"}]
+)
+def test_wrong_credentials_are_denied(bucket: Any, environ: dict[str, str]) -> None:
+    """Credentials that the server does not know are an error of their own, without a retry."""
+    store = bucket.open(**environ)
+    for attempt in (lambda: check(store), lambda: store.create("a", b""), lambda: store.hash("a")):
+        with pytest.raises(AccessDeniedError, match="credentials") as caught:
+            attempt()
+        assert not caught.value.retry
+
+
+def test_wrong_bucket_is_missing(bucket: Any, tmp_path: Path) -> None:
+    """A bucket that does not exist is named, by reads and writes alike."""
+    store = open_store("s3://not-here", bucket.environ)
+    (tmp_path / "file").write_bytes(b"")
+    for attempt in (
+        lambda: check(store),
+        lambda: store.create("a", b""),
+        lambda: store.read("a", 1),
+        lambda: store.upload("a", tmp_path / "file"),
+    ):
+        with pytest.raises(BucketMissingError, match="not-here"):
+            attempt()
+
+
+def test_unreachable_server_is_unavailable(bucket: Any, tmp_path: Path) -> None:
+    """When nobody listens every call gives up in time and says that a retry helps."""
+    store = bucket.open(patience_s=0.2, AWS_ENDPOINT_URL="http://127.0.0.1:9")
+    (tmp_path / "file").write_bytes(b"")
+    for attempt in (
+        lambda: check(store),
+        lambda: store.create("a", b""),
+        lambda: store.read("a", 1),
+        lambda: store.upload("a", tmp_path / "file"),
+        lambda: store.delete("a"),
+    ):
+        with pytest.raises(StoreUnavailableError, match=r"127\.0\.0\.1") as caught:
+            attempt()
+        assert caught.value.retry
+        assert "Signature" not in str(caught.value)
+
+
+def test_server_stopped_and_back(bucket: Any, tmp_path: Path) -> None:
+    """Calls that begin while the server is away succeed once it is back; impatient ones fail."""
+    store, impatient = bucket.open(), bucket.open(patience_s=0.1)
+    store.replace("old", b"abc")
+    (tmp_path / "new").write_bytes(bytes(20 * MIB))
+    sha256 = hashlib.sha256(b"abc").hexdigest()
+    with ThreadPoolExecutor(5) as pool:
+        bucket.server.stop()
+        try:
+            with pytest.raises(StoreUnavailableError):
+                impatient.read("old", 3)
+            waiting = [
+                pool.submit(store.read, "old", 3),
+                pool.submit(store.create, "created", b"abc"),
+                pool.submit(store.upload, "new", tmp_path / "new"),
+                pool.submit(store.download, "old", tmp_path / "old", size=3, sha256=sha256),
+                pool.submit(lambda: [entry.key for entry in store.entries("old")]),
+            ]
+            # The impatient client has failed after them: they have met the outage too.
+            with pytest.raises(StoreUnavailableError):
+                impatient.create("created", b"impatient")
+        finally:
+            bucket.server.start()
+        results = [future.result() for future in waiting]
+    assert results[:2] == [b"abc", True]
+    assert results[2][0] == 20 * MIB
+    assert results[4] == ["old"]
+    assert (tmp_path / "old").read_bytes() == b"abc"
+
+
+def test_server_restarted_during_an_upload(bucket: Any, tmp_path: Path) -> None:
+    """An upload goes on when the server was restarted after its first part."""
+    data = os.urandom(MIB) * 40
+    (tmp_path / "large").write_bytes(data)
+    restarted = threading.Event()
+
+    def restart(_: int) -> None:
+        if not restarted.is_set():
+            restarted.set()
+            bucket.server.stop()
+            bucket.server.start()
+
+    store = bucket.open()
+    described = store.upload("large", tmp_path / "large", restart)
+    assert restarted.is_set()
+    assert described == (len(data), hashlib.sha256(data).hexdigest()) == store.hash("large")
+
+
+def test_broken_download_goes_on(bucket: Any, proxy: FaultyProxy, tmp_path: Path) -> None:
+    """A body whose connection breaks twice arrives whole, and no byte is sent twice."""
+    data = os.urandom(6 * MIB)
+    bucket.open().replace("large", data)
+    proxy.cut_after = [3 * MIB // 2, 2 * MIB]
+    told: list[int] = []
+    bucket.open(**through(proxy)).download(
+        "large",
+        tmp_path / "large",
+        size=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        on_bytes=told.append,
+    )
+    assert (tmp_path / "large").read_bytes() == data
+    assert sum(told) == len(data)
+    # Up to one chunk before each break is asked for again, and each answer has its headers.
+    assert proxy.answered < len(data) + 2 * MIB + 10_000
+
+
+def test_download_that_always_breaks_gives_up(
+    bucket: Any, proxy: FaultyProxy, tmp_path: Path
+) -> None:
+    """A body that never arrives is an error after a bounded number of tries."""
+    bucket.open().replace("large", bytes(MIB))
+    proxy.cut_after = [10_000] * 100
+    with pytest.raises(StoreUnavailableError, match="large"):
+        bucket.open(**through(proxy)).download(
+            "large", tmp_path / "large", size=MIB, sha256="0" * 64
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_object_replaced_during_a_read_is_noticed(bucket: Any, proxy: FaultyProxy) -> None:
+    """A hash never mixes the bytes of two objects that had the same key one after the other."""
+    store = bucket.open()
+    store.replace("input", bytes(4 * MIB))
+    proxy.cut_after = [2 * MIB]
+    chunks = bucket.open(**through(proxy))._chunks("input")
+    next(chunks)
+    store.replace("input", b"x" * 4 * MIB)
+    with pytest.raises(StoreUnavailableError, match="PreconditionFailed"):
+        list(chunks)
+
+
+def test_lost_answer_to_a_create(bucket: Any, proxy: FaultyProxy) -> None:
+    """A create whose answer is lost is True for the bytes it stored, and False for others'."""
+    proxy.lose = [b"PUT "]
+    store = bucket.open(**through(proxy))
+    assert store.create("mine", b"mine") is True
+    bucket.open().create("theirs", b"theirs")
+    proxy.lose = [b"PUT "]
+    assert store.create("theirs", b"mine") is False
+    assert not proxy.lose
+
+
+@pytest.mark.parametrize("beginning", [b"POST ", b"PUT "])
+def test_lost_answers_to_an_upload(
+    bucket: Any, proxy: FaultyProxy, tmp_path: Path, beginning: bytes
+) -> None:
+    """An upload is whole although answers to its beginning, parts and completion were lost."""
+    data = os.urandom(MIB) * 33
+    (tmp_path / "large").write_bytes(data)
+    proxy.lose = [beginning, beginning]
+    told: list[int] = []
+    described = bucket.open(**through(proxy)).upload("large", tmp_path / "large", told.append)
+    assert not proxy.lose
+    assert described == bucket.open().hash("large")
+    assert sum(told) == len(data)
+
+
+def test_lost_answer_to_a_completion(bucket: Any, proxy: FaultyProxy, tmp_path: Path) -> None:
+    """An upload whose completion was done but not confirmed still succeeds."""
+    (tmp_path / "large").write_bytes(bytes(20 * MIB))
+
+    def completion_next(_: int) -> None:
+        proxy.lose = [f"POST /{bucket.name}/large?uploadId".encode()]
+
+    described = bucket.open(**through(proxy)).upload("large", tmp_path / "large", completion_next)
+    assert not proxy.lose
+    assert described == bucket.open().hash("large")
+
+
+@pytest.fixture
+def scripted() -> Iterator[Any]:
+    """A server whose ``statuses`` attribute is what it answers to PUTs, one after the other."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(server.statuses.pop(0))  # type: ignore[attr-defined]
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("statuses", "created"), [([503, 500, 200], True), ([409, 200], True), ([409, 412], False)]
+)
+def test_create_asks_again(bucket: Any, scripted: Any, statuses: list[int], created: bool) -> None:
+    """An overloaded server and a conflict of concurrent creates are asked again."""
+    scripted.statuses = statuses
+    store = bucket.open(AWS_ENDPOINT_URL=f"http://127.0.0.1:{scripted.server_port}")
+    assert store.create("a", b"abc") is created
+    assert not statuses
+
+
+def test_another_kind_of_server_is_a_wrong_endpoint(bucket: Any, scripted: Any) -> None:
+    """A server that is not S3 is refused with the remedy."""
+    scripted.statuses = [418]
+    store = bucket.open(AWS_ENDPOINT_URL=f"http://127.0.0.1:{scripted.server_port}")
+    with pytest.raises(ConfigurationError, match="check the endpoint"):
+        store.create("a", b"abc")
+
+
+def test_rotated_credentials_are_used_at_once(bucket: Any, tmp_path: Path) -> None:
+    """An open store signs its next request with what the mounted Secret holds then."""
+    secret = tmp_path / "secret"
+    mount(secret, scoped(bucket, "team/a/"))
+    store = bucket.open(AUTODIDACT_STORE_CREDENTIALS=str(secret))
+    assert store.create("team/a/1", b"abc")
+    with pytest.raises(AccessDeniedError, match="team/b/1"):
+        store.create("team/b/1", b"abc")
+    mount(secret, scoped(bucket, "team/b/"))
+    assert store.create("team/b/1", b"abc")
+    with pytest.raises(AccessDeniedError, match="team/a/1"):
+        store.read("team/a/1", 3)
+
+
+def test_credentials_rotated_during_an_upload(bucket: Any, tmp_path: Path) -> None:
+    """An upload goes on under new credentials from the next part on."""
+    secret = tmp_path / "secret"
+    mount(secret, scoped(bucket, "team/"))
+    (tmp_path / "large").write_bytes(bytes(40 * MIB))
+    store = bucket.open(AUTODIDACT_STORE_CREDENTIALS=str(secret))
+    described = store.upload(
+        "team/large", tmp_path / "large", lambda _: mount(secret, scoped(bucket, "team/"))
+    )
+    assert described == bucket.open().hash("team/large")
+
+
+def test_narrow_credentials_are_enough(bucket: Any, tmp_path: Path) -> None:
+    """Credentials for one prefix create, upload, read and delete there without other rights."""
+    secret = tmp_path / "secret"
+    mount(secret, scoped(bucket, "team/"))
+    store = bucket.open(AUTODIDACT_STORE_CREDENTIALS=str(secret))
+    assert store.create("team/a", b"abc")
+    assert store.create("team/a", b"abd") is False
+    size, sha256 = store.upload("team/b", secret / "accessKey")
+    store.download("team/b", tmp_path / "b", size=size, sha256=sha256)
+    store.delete("team/b")
+    with pytest.raises((NotFoundError, AccessDeniedError)):
+        store.read("team/b", 1)
+
+
+def test_tls_needs_the_authority(bucket: Any, tmp_path: Path) -> None:
+    """A private certificate is refused with the remedy, and accepted with its authority."""
+    authority, context = certificate(tmp_path)
+    with FaultyProxy(bucket.server.endpoint, tls=context) as proxy:
+        environ = through(proxy, "https")
+        with pytest.raises(ConfigurationError, match="AWS_CA_BUNDLE"):
+            bucket.open(**environ).create("a", b"abc")
+        with pytest.raises(ConfigurationError, match="AWS_CA_BUNDLE"):
+            check(bucket.open(**environ))
+        trusting = bucket.open(**environ, AWS_CA_BUNDLE=str(authority))
+        assert trusting.create("a", b"abc")
+        trusting.replace("b", b"abc")
+        assert trusting.read("a", 3) == b"abc"
+
+
+def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
+    """Returns the file of a self-signed certificate of 127.0.0.1 and a server's use of it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "store")])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_after(now + timedelta(minutes=5))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return folder / "cert.pem", context
+
+
+def test_external_object_of_the_wrong_size_is_not_read(bucket: Any, tmp_path: Path) -> None:
+    """An input that was replaced since it was described is refused under its own URI."""
+    bucket.open().replace("input", b"abcd")
+    location = f"{bucket.uri}/input"
+    with pytest.raises(CorruptError, match=location):
+        bucket.open().download(location, tmp_path / "x", size=3, sha256="0" * 64)
