@@ -49,8 +49,10 @@ def forget() -> None:
 def _load(path: Path) -> Loaded:
     import torch  # noqa: PLC0415 - seconds to import; --help must not pay them
     from transformers import AutoModelForCausalLM, GenerationConfig  # noqa: PLC0415
+    from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
 
     started = time.monotonic()
+    disable_progress_bar()
     gpu = torch.cuda.is_available()
     tokenizer = load_tokenizer(path)
     try:

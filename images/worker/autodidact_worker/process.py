@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import signal
+import sys
 import tempfile
 import threading
 from argparse import Namespace
@@ -53,6 +54,7 @@ def run_from_environment(environ: Mapping[str, str] = os.environ) -> int:
 
         def work() -> dict[str, str]:
             task = _task(environ)
+            _hide_deepspeed(*(stage.config.stage for stage in task.stages))
             scratch = Path(environ.get("AUTODIDACT_SCRATCH") or temporary)
             scratch.mkdir(parents=True, exist_ok=True)
             worker = frame.Worker(
@@ -107,6 +109,7 @@ def run_by_hand(options: Namespace) -> int:
 def _by_hand(options: Namespace, stopping: Callable[[], bool]) -> dict[str, str]:
     config = _config(options.config, options.stage)
     inputs = dict(_local_input(text) for text in options.input)
+    _hide_deepspeed(options.stage)
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
     if any(out.iterdir()):
@@ -187,6 +190,15 @@ def _store(environ: Mapping[str, str]) -> Any:
     if not uri:
         raise UserError("InvalidTask", "AUTODIDACT_STORE is not set; give s3://bucket or file://")
     return open_store(uri, environ)
+
+
+def _hide_deepspeed(*kinds: str) -> None:
+    """Keeps transformers from importing DeepSpeed, seconds and a compiler, where nothing trains.
+
+    It does so whenever DeepSpeed is installed. Must run before transformers is imported.
+    """
+    if not any(kind.startswith("train-") for kind in kinds):
+        sys.modules.setdefault("deepspeed", None)  # type: ignore[arg-type]
 
 
 def _rank(environ: Mapping[str, str]) -> int:

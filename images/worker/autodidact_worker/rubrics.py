@@ -1,0 +1,129 @@
+"""Versioned templates: how a model is asked to judge, to write prompts and to compare replies.
+
+A rubric's name is part of every stage config that uses it, so its files never change once they
+are released: other wording gets a new name.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from autodidact_contract.stages import RUBRICS
+from autodidact_worker.errors import UserError
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+# U+2212 is a minus sign, U+2013 and U+2014 are dashes.
+_NUMBER = r"(?P<number>[+\-\u2212]?\d++(?:[.,]\d++)?+)"
+# The line's "Score:" with markdown around it, a number, and what may turn it into something else.
+_SCORE_LINE = re.compile(
+    rf"\bscore\s*[*_]*\s*:\s*[*_\[(<\s]*{_NUMBER}(?P<range>\s*[-\u2013\u2014]\s*\d+)?"
+    r"[\])>*_\s]*(?:(?:/|out\s+of)\s*(?P<denominator>\d+))?",
+    re.IGNORECASE,
+)
+_TOY_SCORE = re.compile(rf"={_NUMBER}(?P<range>(?!))?(?P<denominator>(?!))?")
+_NEXT_ENTRY = re.compile(r"\n\s*\d+\s*\.(?:\s|$)")
+_OWN_NUMBER = re.compile(r"^\s*\d+\s*\.\s+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rubric:
+    """One set of templates and how to read what a model answers to them.
+
+    Attributes:
+        name: Versioned name, as in stage configs.
+        judge: Template with ``{prompt}`` and ``{response}``.
+        prompts: Template with ``{demonstrations}``.
+        pairwise: Template with ``{prompt}``, ``{a}`` and ``{b}``, where the rubric can compare.
+        score: Groups ``number``, ``range`` and ``denominator`` of a judgement's score.
+        low: Smallest score.
+        high: Largest score.
+        join: Writes demonstrations so that the model continues with a new prompt.
+        cut: Takes the new prompt from a continuation; None if it may be unfinished. Second
+            argument: whether the model ended by itself.
+        oracle: Module whose ``quality(prompt, reply)`` is the truth, for tasks that have one.
+    """
+
+    name: str
+    judge: str
+    prompts: str
+    pairwise: str | None
+    score: re.Pattern[str]
+    low: int
+    high: int
+    join: Callable[[Sequence[str]], str]
+    cut: Callable[[str, bool], str | None]
+    oracle: str | None = None
+
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """Returns the template with its fields replaced; braces inside the values mean nothing."""
+    return re.sub(r"\{(\w+)\}", lambda match: values[match[1]], template)
+
+
+@lru_cache
+def get(name: str) -> Rubric:
+    """Returns a rubric by name.
+
+    Raises:
+        UserError: ``InvalidConfig``: there is no such rubric.
+    """
+    if name not in _MAKERS:
+        raise UserError("InvalidConfig", f"no rubric {name!r}; there are {', '.join(RUBRICS)}")
+    return _MAKERS[name](name)
+
+
+def _additive(name: str) -> Rubric:
+    return Rubric(
+        name=name,
+        judge=_template(name, "judge"),
+        prompts=_template(name, "prompts"),
+        pairwise=_template(name, "pairwise"),
+        score=_SCORE_LINE,
+        low=0,
+        high=5,
+        join=_numbered,
+        cut=_entry,
+    )
+
+
+def _toy_copy(name: str) -> Rubric:
+    return Rubric(
+        name=name,
+        judge=_template(name, "judge"),
+        prompts=_template(name, "prompts"),
+        pairwise=None,
+        score=_TOY_SCORE,
+        low=0,
+        high=5,
+        join=lambda texts: "".join(f"{text} " for text in texts),
+        cut=lambda text, ended: text.strip() if ended else None,
+        oracle="autodidact_worker.toy",
+    )
+
+
+_MAKERS: Mapping[str, Callable[[str], Rubric]] = {
+    "additive-v1": _additive,
+    "toy-copy-v1": _toy_copy,
+}
+
+
+def _template(name: str, part: str) -> str:
+    return (TEMPLATES / name / f"{part}.txt").read_text(encoding="utf-8").removesuffix("\n")
+
+
+def _numbered(texts: Sequence[str]) -> str:
+    """Returns a numbered list that ends in the next number, for the model to continue."""
+    lines = [f"{i}. {' '.join(text.split())}" for i, text in enumerate(texts, 1)]
+    return "\n".join([*lines, f"{len(texts) + 1}."])
+
+
+def _entry(text: str, ended: bool) -> str | None:
+    """Returns the first entry of a continued list, white space collapsed."""
+    text = _OWN_NUMBER.sub("", text, count=1)  # a chat model repeats the number it was given
+    following = _NEXT_ENTRY.search(text)
+    if not following and not ended:
+        return None
+    return " ".join(text[: following.start() if following else None].split())

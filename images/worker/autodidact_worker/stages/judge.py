@@ -1,0 +1,118 @@
+"""Stage ``judge``: the model scores its own replies, several times each."""
+
+from collections import Counter
+from itertools import groupby
+
+from autodidact_contract.artifacts import Mean, part_name
+from autodidact_contract.records import Judged, Response
+from autodidact_contract.stages import Judge
+from autodidact_worker import judging, rows, rubrics
+from autodidact_worker.frame import Context, Output
+from autodidact_worker.generation import Request, TransformersGenerator, seed_key
+
+
+def run(context: Context) -> Output:
+    """Writes ``judged-NNNNN.jsonl``: every reply with all its votes and their mean."""
+    parts = list(
+        rows.read_parts(
+            context.inputs["responses"].path, "responses", Response, context.shard, context.shards
+        )
+    )
+    total = sum(len(replies) for _, replies in parts) * context.config.votes
+    counts: Counter[str] = Counter()
+    scores: list[float] = []
+    spreads: list[float] = []
+    done = 0
+    if parts:
+        generator = TransformersGenerator(context.inputs["model"].path)
+    for number, replies in parts:
+        judged = _judge(context, generator, replies, done, total)
+        rows.write(context.out / part_name("judged", number), judged)
+        done += len(replies) * context.config.votes
+        counts += count(judged)
+        scores += [row.score for row in judged if row.score is not None]
+        spreads += _spreads(judged)
+    metrics = {
+        "score": Mean(total=sum(scores), weight=float(len(scores))),
+        "spread": Mean(total=sum(spreads), weight=float(len(spreads))),
+    }
+    return Output(counts=counts, metrics=metrics)
+
+
+def count(judged: list[Judged]) -> Counter[str]:
+    """Returns what the gates and the report need to know about scored replies."""
+    counts: Counter[str] = Counter()
+    for row in judged:
+        counts["responses"] += 1
+        counts["judgements"] += len(row.votes)
+        for vote in row.votes:
+            counts["parsed" if vote.reason == "ok" else f"invalid-{vote.reason}"] += 1
+        counts["unscored" if row.score is None else f"score-{int(row.score)}"] += 1
+        counts["skipped-too-long"] += not row.votes
+    prompts = [_scores(group) for group in _by_prompt(judged)]
+    counts["prompts"] = len(prompts)
+    counts["ties"] = sum(len(scores) > 1 and len(set(scores)) == 1 for scores in prompts)
+    return counts
+
+
+def _spreads(judged: list[Judged]) -> list[float]:
+    """Returns the distance from worst to best score of each prompt with two scores or more."""
+    found = [_scores(group) for group in _by_prompt(judged)]
+    return [max(scores) - min(scores) for scores in found if len(scores) > 1]
+
+
+def _by_prompt(judged: list[Judged]) -> list[list[Judged]]:
+    return [list(group) for _, group in groupby(judged, key=lambda row: row.prompt_id)]
+
+
+def _scores(group: list[Judged]) -> list[float]:
+    return [row.score for row in group if row.score is not None]
+
+
+def _judge(
+    context: Context,
+    generator: TransformersGenerator,
+    replies: list[Response],
+    done: int,
+    total: int,
+) -> list[Judged]:
+    """Returns the replies of one part with their votes; one that is too long to judge has none."""
+    config: Judge = context.config
+    rubric = rubrics.get(config.rubric)
+    asked = {row.id: judging.render(rubric, row.prompt, row.text) for row in replies}
+    requests = [
+        Request(
+            id=row.id,
+            prompt=asked[row.id],
+            n=config.votes,
+            seed_key=seed_key(config.seed, config.stage, row.id),
+        )
+        for row in replies
+        if generator.fits(asked[row.id], config.sampling)
+    ]
+
+    def tick(made: int) -> None:
+        nonlocal done
+        done += made
+        context.progress(done, total)
+
+    found = generator.generate(requests, config.sampling, tick, context.stopping)
+    votes = {
+        request.id: tuple(
+            judging.vote(rubric, one.text, one.finish, fractional=config.allow_fractional)
+            for one in completions
+        )
+        for request, completions in zip(requests, found, strict=True)
+    }
+    return [
+        Judged(
+            id=row.id,
+            prompt_id=row.prompt_id,
+            prompt=row.prompt,
+            text=row.text,
+            finish=row.finish,
+            votes=votes.get(row.id, ()),
+            score=judging.mean_score(votes.get(row.id, ()), config.min_valid),
+        )
+        for row in replies
+    ]

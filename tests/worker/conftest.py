@@ -1,0 +1,162 @@
+"""Tiny models and a store for the worker's tests; nothing here knows the network."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from autodidact_contract.artifacts import Artifact, Manifest
+from autodidact_contract.base import Schema
+from autodidact_contract.stages import Input, RunRef, StageConfig, StageTask, Task
+from autodidact_store import artifacts, open_store
+from autodidact_worker import frame, rows
+
+NAMESPACE = "tests"
+CHARACTERS = (
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,:;|=?!'\"<>/\n-_()*#+"
+)
+
+
+class Bench:
+    """A store in a directory, and short ways to fill it and to run stages on it."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "store").mkdir()
+        self.folder = folder
+        self.uri = f"file://{folder / 'store'}"
+        self.store = open_store(self.uri, {})
+
+    def put(self, kind: str, files: Mapping[str, bytes] | Path, **counts: int) -> Input:
+        """Publishes files as an artifact and returns it as a stage's input."""
+        if not isinstance(files, Path):
+            source = self.folder / f"put-{len(list(self.folder.iterdir()))}"
+            source.mkdir()
+            for name, data in files.items():
+                (source / name).write_bytes(data)
+            files = source
+        key = f"{len(list(self.folder.rglob('*'))):032x}"
+        draft = Manifest(
+            kind=kind, key=key, shard=0, shards=1, files=(), inputs={}, config={}, counts=counts
+        )
+        artifacts.publish(self.store, NAMESPACE, draft, files)
+        return self.input(kind, key)
+
+    def put_rows(self, values: list[Schema]) -> Input:
+        """Publishes rows as an imported data set."""
+        path = self.folder / "rows.tmp"
+        rows.write(path, values)
+        return self.put("import", {rows.DATA: path.read_bytes()})
+
+    def find(self, kind: str, key: str) -> Artifact | None:
+        """Returns a complete artifact."""
+        return artifacts.find(self.store, NAMESPACE, kind, key)
+
+    def input(self, kind: str, key: str) -> Input:
+        """Returns a published artifact as a stage's input."""
+        found = self.find(kind, key)
+        assert found is not None
+        return Input(artifact=found.name, digest=found.digest)
+
+    def task(self, *stages: StageTask, shards: int = 1) -> Task:
+        """Returns a task of these stages."""
+        run = RunRef(kind="SelfRewardRun", namespace=NAMESPACE, name="run", uid="uid")
+        return Task(run=run, job="job", attempt=1, shards=shards, stages=stages)
+
+    def worker(self, scratch: str = "scratch", **fields: Any) -> frame.Worker:
+        """Returns a worker on this store."""
+        folder = self.folder / scratch
+        folder.mkdir(exist_ok=True)
+        return frame.Worker(store=self.store, scratch=folder, **fields)
+
+    def run(self, config: StageConfig, shards: int = 1, **inputs: Input) -> Input:
+        """Runs a stage in all its shards and returns its artifact as an input."""
+        stage = StageTask(name="stage", config=config, inputs=inputs)
+        task = self.task(stage, shards=shards)
+        for shard in range(shards):
+            keys = frame.run_task(task, self.worker(shard=shard))
+        return self.input(config.stage, keys["stage"])
+
+    def result(self, given: Input) -> Artifact:
+        """Returns the artifact behind an input."""
+        kind, _, key = str(given.artifact).rpartition("-")
+        found = self.find(kind, key)
+        assert found is not None
+        return found
+
+    def fetch(self, given: Input, into: str = "fetched") -> Path:
+        """Returns a local folder with an artifact's files."""
+        kind, _, key = str(given.artifact).rpartition("-")
+        path = self.folder / into / str(given.artifact)
+        artifacts.fetch(self.store, NAMESPACE, kind, key, str(given.digest), path)
+        return path
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """A store and what runs stages on it."""
+    return Bench(tmp_path)
+
+
+@pytest.fixture
+def new_bench(tmp_path: Path) -> Callable[[str], Bench]:
+    """Makes further stores that know nothing of each other."""
+
+    def make(name: str) -> Bench:
+        (tmp_path / name).mkdir()
+        return Bench(tmp_path / name)
+
+    return make
+
+
+def character_tokenizer(template: str | None = None) -> Any:
+    """Returns a tokenizer with one token a character."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = {c: i for i, c in enumerate(["<pad>", "<eos>", "<unk>", "<bos>", *CHARACTERS])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))  # noqa: S106 - a token
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    names = {f"{name}_token": f"<{name}>" for name in ("pad", "eos", "unk", "bos")}
+    made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+    made.chat_template = template
+    return made
+
+
+def write_llama(folder: Path, seed: int = 0, positions: int = 2048) -> Path:
+    """Writes a random Llama of two small layers and returns its folder."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=4 + len(CHARACTERS),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=positions,
+        bos_token_id=3,
+        eos_token_id=1,
+        pad_token_id=0,
+    )
+    torch.manual_seed(seed)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    character_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random tiny model, the same for all tests."""
+    return write_llama(tmp_path_factory.mktemp("llama"))
+
+
+@pytest.fixture(scope="session")
+def other_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of another random tiny model."""
+    return write_llama(tmp_path_factory.mktemp("other"), seed=1)
