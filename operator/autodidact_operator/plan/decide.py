@@ -101,6 +101,18 @@ def hindered(run: Run, problem: tuple[str, str], before: RunStatus, now: datetim
     )
 
 
+def refused(
+    generation: int, problem: tuple[str, str], before: RunStatus, now: datetime
+) -> Decision:
+    """Returns what to do about a run that can never work as it is: end it and say why."""
+    if before.phase in FINAL:
+        return Decision(status=before)
+    reason, message = problem
+    verdict = Verdict(phase="Failed", reason=reason, message=message)
+    status = rendering.renewed(before, verdict, generation, None, now)
+    return Decision(status=status, events=_events(before, status, {}))
+
+
 _CANCELLED = Verdict(phase="Failed", reason="Cancelled", message="spec.cancel is true")
 
 

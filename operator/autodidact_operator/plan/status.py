@@ -114,9 +114,9 @@ def _iteration(view: View, stage: Stage | None) -> str:
 
 
 def _share(progress: Report | None, stage: Stage | None) -> str:
-    if not progress or not stage or progress.stage != stage.name or not progress.total:
+    if not progress or not stage or progress.stage != stage.name:
         return ""
-    return f"{100 * min(progress.step, progress.total) // progress.total}%"
+    return f"{int(100 * progress.fraction)}%"
 
 
 def _eta(progress: Report | None, stage: Stage | None) -> str:

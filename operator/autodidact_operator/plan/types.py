@@ -124,11 +124,10 @@ class ObservedJob:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """How far a stage is, as its worker told it; summed over shards."""
+    """How far a stage is, as its workers told it; ``fraction`` is from 0 to 1."""
 
     stage: str
-    step: int
-    total: int
+    fraction: float
     eta_seconds: float | None = None
 
 

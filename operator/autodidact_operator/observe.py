@@ -1,0 +1,139 @@
+"""Pure: Jobs and Pods as the API server shows them, in the planner's words."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from autodidact_contract.stages import Result
+from autodidact_operator import labels
+from autodidact_operator.jobs import CONTAINER
+from autodidact_operator.plan.types import ObservedJob, ObservedPod
+
+Body = Mapping[str, Any]
+
+_QUIET = frozenset({"", "ContainerCreating", "PodInitializing"})
+"""Waiting reasons that every pod passes through."""
+
+_PHASES: Mapping[str, Literal["Pending", "Running", "Succeeded", "Failed"]] = {
+    "Pending": "Pending",
+    "Running": "Running",
+    "Succeeded": "Succeeded",
+    "Failed": "Failed",
+}
+
+
+def jobs(bodies: Iterable[Body], pods: Iterable[Body], uid: str) -> tuple[ObservedJob, ...]:
+    """Returns the run's Jobs with their pods.
+
+    Args:
+        bodies: Jobs that carry the run's label.
+        pods: Pods that carry the run's label.
+        uid: The run's UID; a Job whose controller is another object is not the run's.
+    """
+    by_job: dict[str, list[Body]] = {}
+    for pod in pods:
+        by_job.setdefault(_controller(pod), []).append(pod)
+    return tuple(
+        _job(body, by_job.get(body["metadata"]["uid"], ()))
+        for body in bodies
+        if _controller(body) == uid and _attempt(body)
+    )
+
+
+def _controller(body: Body) -> str:
+    owners = body["metadata"].get("ownerReferences") or ()
+    return next((owner["uid"] for owner in owners if owner.get("controller")), "")
+
+
+def _attempt(body: Body) -> int:
+    """Returns the attempt, 0 for a Job whose labels somebody broke."""
+    text = (body["metadata"].get("labels") or {}).get(labels.ATTEMPT, "")
+    return int(text) if text.isdecimal() else 0
+
+
+def _job(body: Body, pods: Iterable[Body]) -> ObservedJob:
+    metadata, spec = body["metadata"], body.get("spec") or {}
+    verdict = _verdict(body)
+    return ObservedJob(
+        name=metadata["name"],
+        job=metadata["labels"].get(labels.JOB, ""),
+        attempt=_attempt(body),
+        created_at=_time(metadata["creationTimestamp"]),
+        shards=spec.get("completions") or 1,
+        suspended=bool(spec.get("suspend")),
+        stopping="deletionTimestamp" in metadata,
+        ended=verdict.get("type", ""),
+        reason=verdict.get("reason", ""),
+        message=verdict.get("message", ""),
+        pods=tuple(_pod(pod) for pod in pods),
+    )
+
+
+def _verdict(body: Body) -> Mapping[str, Any]:
+    conditions = (body.get("status") or {}).get("conditions") or ()
+    return next(
+        (c for c in conditions if c["type"] in ("Complete", "Failed") and c["status"] == "True"),
+        {},
+    )
+
+
+def _pod(body: Body) -> ObservedPod:
+    status = body.get("status") or {}
+    container: Body = next(
+        (c for c in status.get("containerStatuses") or () if c["name"] == CONTAINER), {}
+    )
+    state = container.get("state") or {}
+    ended = state.get("terminated") or {}
+    waiting, message = _waiting(status, state)
+    return ObservedPod(
+        index=_index(body),
+        phase=_phase(status, ended),
+        finished_at=_time(ended["finishedAt"]) if ended.get("finishedAt") else None,
+        exit_code=ended.get("exitCode"),
+        container_reason=ended.get("reason", "") if ended.get("exitCode") else "",
+        result=_result(ended.get("message", "")),
+        disrupted=any(
+            c["type"] == "DisruptionTarget" and c["status"] == "True"
+            for c in status.get("conditions") or ()
+        ),
+        waiting=waiting,
+        waiting_message=message,
+    )
+
+
+def _phase(status: Body, ended: Body) -> Literal["Pending", "Running", "Succeeded", "Failed"]:
+    """Returns the pod's phase; a terminated worker decides it before the kubelet has said so."""
+    if "exitCode" in ended:
+        return "Failed" if ended["exitCode"] else "Succeeded"
+    return _PHASES.get(status.get("phase", ""), "Running")
+
+
+def _waiting(status: Body, state: Body) -> tuple[str, str]:
+    """Returns why a pod does not start: what its container waits for, or the scheduler's word."""
+    waiting = state.get("waiting") or {}
+    if waiting.get("reason", "") not in _QUIET:
+        return waiting["reason"], waiting.get("message", "")
+    for condition in status.get("conditions") or ():
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return condition.get("reason", "Unschedulable"), condition.get("message", "")
+    return "", ""
+
+
+def _index(body: Body) -> int:
+    metadata = body["metadata"]
+    text = (metadata.get("annotations") or {}).get(labels.COMPLETION_INDEX, "0")
+    return int(text) if text.isdecimal() else 0
+
+
+def _result(message: str) -> Result | None:
+    """Returns a worker's last words, None if they are not in our form."""
+    try:
+        return Result.model_validate_json(message) if message.startswith("{") else None
+    except ValidationError:
+        return None
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
