@@ -1,0 +1,96 @@
+"""The operator's settings, read once from the environment."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, ValidationError, field_validator
+
+from autodidact_contract.base import Schema
+from autodidact_operator.errors import ConfigError
+
+PREFIX = "AUTODIDACT_"
+
+
+class Settings(Schema):
+    """What an administrator decides; the chart writes it as environment variables.
+
+    The variable of a field is its name in capitals after `AUTODIDACT_`, except for the two that
+    every S3 client knows, `AWS_ENDPOINT_URL` and `AWS_REGION`.
+    """
+
+    namespace: str = Field("default", description="Where the operator itself runs.")
+    pod_name: str = Field("autodidact", description="Name of the operator's pod.")
+    pod_ip: str = Field("", description="Address on which other replicas reach this one.")
+    watch_namespaces: tuple[str, ...] = Field((), description="Namespaces to serve; empty = all.")
+    store: str = Field(description="Where artifacts lie: s3://bucket or a directory.")
+    store_credentials: Path | None = Field(None, description="Directory with the store's keys.")
+    aws_endpoint_url: str = Field("", description="S3 endpoint as the operator reaches it.")
+    aws_region: str = Field("us-east-1", description="Region of the bucket.")
+    worker_store_secret: str = Field("", description="Secret with keys, in the run's namespace.")
+    worker_endpoint: str = Field("", description="S3 endpoint as workers reach it.")
+    worker_image: str = Field("", description="Image of stages without one in their profile.")
+    progress_url: str = Field("", description="Where workers report progress; empty = nowhere.")
+    progress_audience: str = Field("autodidact.dev/progress", min_length=1)
+    import_prefixes: tuple[str, ...] = Field((), description="Allowed URIs, with {namespace}.")
+    port: int = Field(8080, ge=0, le=65535, description="Port of health, metrics and progress.")
+    leader_election: bool = True
+    lease_name: str = Field("autodidact-operator", min_length=1)
+    resync_seconds: float = Field(300, gt=0, description="Seconds between full LISTs.")
+    workers: int = Field(8, ge=1, le=256, description="Runs reconciled at the same time.")
+    status_seconds: float = Field(2, gt=0, description="Least time between progress updates.")
+
+    @field_validator("watch_namespaces", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("import_prefixes", mode="before")
+    @classmethod
+    def _parse(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise ValueError(f"not a JSON list: {error}") from error
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Returns the settings of an environment; an empty variable counts as absent.
+
+        Raises:
+            ConfigError: If a variable is missing or malformed; the message names each.
+        """
+        given = {
+            name: environment[variable]
+            for name, variable in _variables(cls).items()
+            if environment.get(variable)
+        }
+        given.setdefault("worker_endpoint", given.get("aws_endpoint_url", ""))
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise ConfigError(_sentence(error, _variables(cls))) from error
+
+
+def _variables(model: type[Schema]) -> dict[str, str]:
+    """Returns the environment variable of each field."""
+    return {
+        name: name.upper() if name.startswith("aws_") else PREFIX + name.upper()
+        for name in model.model_fields
+    }
+
+
+def _sentence(error: ValidationError, variables: Mapping[str, str]) -> str:
+    """Returns all complaints in one line, each with its variable."""
+    by_alias = {name.replace("_", ""): variable for name, variable in variables.items()}
+    parts = []
+    for item in error.errors():
+        name = str(item["loc"][0]).replace("_", "").lower() if item["loc"] else ""
+        parts.append(f"{by_alias.get(name, name)}: {item['msg']}")
+    return "; ".join(parts)
