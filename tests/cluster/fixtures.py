@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.control_plane import Cluster
+from cluster.control_plane import Cluster, Options
 from cluster.node_process import NodeProcess
 from cluster.object_store import ObjectStore
 from cluster.processes import Keeper
@@ -16,7 +16,7 @@ from cluster.processes import Keeper
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A control plane with MinIO and without nodes, shared by the session."""
-    with Cluster() as running:
+    with Cluster(options=Options(fast=True)) as running:
         yield running
 
 

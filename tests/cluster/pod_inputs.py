@@ -89,9 +89,9 @@ class PodInputs:
             if error.status == 404 and optional:
                 return {}
             # 403 comes when the node authorizer has not seen yet that the pod is on this node.
-            raise NotReadyError(
-                "FailedMount", f'{resource.rstrip("s")} "{name}": {error}'
-            ) from error
+            why = "not found" if error.status == 404 else str(error)
+            message = f'{resource.removesuffix("s")} "{name}" {why}'
+            raise NotReadyError("FailedMount", message) from error
 
 
 def _decoded(data: dict[str, str] | None) -> dict[str, bytes]:

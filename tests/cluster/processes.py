@@ -4,6 +4,7 @@
 end with the starter even when it is killed.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -146,6 +147,7 @@ class Keeper:
             except (BrokenPipeError, ValueError):
                 line = b""
         if not line:
+            self._popen.wait()
             raise ProcessError(f"the keeper is gone: {log_tail(self.directory / 'keeper.log')}")
         answer = json.loads(line)
         if "error" in answer:
@@ -159,7 +161,8 @@ class Keeper:
     def close(self) -> None:
         """End all processes and the keeper; return when they are gone."""
         with self._lock:
-            self._popen.stdin.close()  # type: ignore[union-attr]
+            with contextlib.suppress(BrokenPipeError):
+                self._popen.stdin.close()  # type: ignore[union-attr]
             self._popen.wait()
             self._popen.stdout.close()  # type: ignore[union-attr]
 

@@ -80,7 +80,11 @@ class Volumes:
         return places
 
     async def _write(self, name: str, volume: JsonObject) -> None:
-        files = await self._content(volume)
+        try:
+            files = await self._content(volume)
+        except NotReadyError as error:
+            message = f'MountVolume.SetUp failed for volume "{name}" : {error}'
+            raise NotReadyError("FailedMount", message) from error
         if files != self._written.get(name):
             _replace(self.place(name), files, _mode(volume))
             self._written[name] = files
