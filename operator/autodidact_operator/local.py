@@ -9,7 +9,6 @@ import asyncio
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from pydantic import ValidationError
 from autodidact_contract.base import GROUP, digest
 from autodidact_contract.resources import RunStatus
 from autodidact_contract.stages import Progress, Result, RunRef
+from autodidact_operator.effects import act, write_record
 from autodidact_operator.library import Library, quiet
 from autodidact_operator.plan.decide import FINAL, decide
 from autodidact_operator.plan.types import (
@@ -36,7 +36,6 @@ from autodidact_operator.plan.types import (
     Run,
 )
 from autodidact_operator.recipes import Recipe
-from autodidact_operator.reconcile import act, write_record
 from autodidact_store.protocol import Store
 
 KILL_AFTER_S = 120.0
@@ -139,8 +138,8 @@ class LocalRun:
     store: Store
     environment: Mapping[str, str]
     folder: Path
+    observer: Observer
     parallel: int = 1
-    observer: Observer = lambda status, events: None
     _attempts: dict[str, _Attempt] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _status: RunStatus = field(default_factory=RunStatus)
@@ -306,14 +305,17 @@ class LocalRun:
             **({"AUTODIDACT_WORLD_SIZE": "1"} if request.training else {}),
         }
 
-    def log_of(self, job: str) -> Path | None:
-        """Returns the log of a job's last attempt, if it has one."""
-        found = [a for a in self._attempts.values() if a.request.job == job]
-        return (
-            max(found, key=lambda a: a.request.attempt).processes[0].folder / "log"
-            if found
-            else None
-        )
+    def last_words(self, job: str, lines: int) -> str:
+        """Returns the end of the log of a job's last attempt, empty where there is none."""
+        attempts = [a for a in self._attempts.values() if a.request.job == job]
+        if not attempts:
+            return ""
+        last = max(attempts, key=lambda attempt: attempt.request.attempt)
+        failed = next((p for p in last.processes if p.process and p.process.returncode), None)
+        path = (failed or last.processes[0]).folder / "log"
+        if not path.exists():
+            return ""
+        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
 
     def _progress(self) -> Report | None:
         """Returns how far the stage is that a worker told of last."""
@@ -339,8 +341,3 @@ def run_ref(kind: str, namespace: str, name: str, spec: Mapping[str, Any]) -> Ru
     """Returns who a local run is: the same manifest is the same run."""
     identity = uuid5(NAMESPACE_URL, f"{GROUP}/{kind}/{namespace}/{name}/{digest(spec)}")
     return RunRef(kind=kind, namespace=namespace, name=name, uid=str(identity))
-
-
-def scratch_folder() -> tempfile.TemporaryDirectory[str]:
-    """Returns a folder for the processes' logs and scratch data."""
-    return tempfile.TemporaryDirectory(prefix="autodidact-run-")

@@ -5,24 +5,21 @@ The same for a cluster and for one machine; what differs is behind ``Effects``.
 
 import asyncio
 import logging
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import ValidationError
 
-from autodidact_contract.artifacts import Artifact, run_prefix
-from autodidact_contract.base import canonical_json
-from autodidact_contract.resources import ComputeProfileSpec, RunSpec, RunStatus, Source
-from autodidact_contract.stages import RunRef
+from autodidact_contract.artifacts import Artifact
+from autodidact_contract.resources import ComputeProfileSpec, RunSpec, RunStatus
 from autodidact_operator import jobs, observe
 from autodidact_operator.cache import Snapshot
+from autodidact_operator.effects import act, write_record
 from autodidact_operator.library import Library, quiet
 from autodidact_operator.plan.decide import FINAL, decide, hindered, refused
 from autodidact_operator.plan.types import (
-    Decision,
     Event,
     Graph,
     JobRequest,
@@ -31,47 +28,16 @@ from autodidact_operator.plan.types import (
     Run,
 )
 from autodidact_operator.progress import Reports, eta, fraction
-from autodidact_operator.recipes import BY_KIND, Recipe
+from autodidact_operator.recipes import BY_KIND
 from autodidact_operator.resources import RunKey
 from autodidact_operator.settings import Settings
+from autodidact_operator.specs import RefusedError, interpret, sentence
 from autodidact_operator.world import World
 from autodidact_store.errors import StoreError
 from autodidact_store.protocol import Store
 
 Body = Mapping[str, Any]
 log = logging.getLogger(__name__)
-
-
-class Effects(Protocol):
-    """What a decision may do to the world."""
-
-    async def create(self, request: JobRequest) -> None:
-        """Creates a Job; one of this name that is the run's own counts as created."""
-        ...
-
-    async def delete(self, name: str) -> None:
-        """Deletes a Job and its pods, which are told to stop and given time to."""
-        ...
-
-    async def write(self, status: RunStatus) -> None:
-        """Writes the status, if it differs from what is there."""
-        ...
-
-    def event(self, event: Event) -> None:
-        """Tells of an event."""
-        ...
-
-
-async def act(decision: Decision, effects: Effects) -> None:
-    """Carries a decision out. Killed anywhere, the next step does what is left."""
-    for name in decision.delete:
-        await effects.delete(name)
-    for request in decision.create:
-        log.info("create job=%s attempt=%d", request.job, request.attempt)
-        await effects.create(request)
-    await effects.write(decision.status)
-    for event in decision.events:
-        effects.event(event)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +62,7 @@ class Reconciler:
             return None
         before, now = status_of(snapshot.run), self.world.now()
         try:
-            run, graph = interpret(recipe, snapshot.run, self.settings)
+            run, graph = interpret(recipe, snapshot.run, self.settings.import_prefixes)
         except RefusedError as error:
             generation = snapshot.run["metadata"]["generation"]
             decision = refused(generation, (error.reason, str(error)), before, now)
@@ -150,109 +116,6 @@ class Reconciler:
 
 _RETRY_STORE_S = 5.0
 """Seconds after which a hindered run is looked at again."""
-
-
-def write_record(
-    store: Store,
-    ref: RunRef,
-    spec: Body,
-    status: RunStatus,
-    artifacts: Mapping[str, Artifact],
-) -> str:
-    """Writes ``run.json``: what was asked, what came out, and from which artifacts.
-
-    Returns:
-        The record's key.
-
-    Raises:
-        StoreError: It could not be written.
-    """
-    key = run_prefix(ref.namespace, ref.uid) + "run.json"
-    lineage = {name: {"artifact": a.name, "digest": a.digest} for name, a in artifacts.items()}
-    record = {"run": ref.dump(), "spec": spec, "status": status.dump(), "artifacts": lineage}
-    store.replace(key, canonical_json(record))
-    return key
-
-
-class RefusedError(Exception):
-    """A run that can never work as it is.
-
-    Attributes:
-        reason: CamelCase, for conditions.
-    """
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-def interpret(recipe: Recipe, body: Body, settings: Settings) -> tuple[Run, Graph]:
-    """Returns a run object as the planner's run and graph.
-
-    Raises:
-        RefusedError: The spec is not valid, or names a location its namespace may not use.
-    """
-    metadata = body["metadata"]
-    try:
-        spec = recipe.spec.model_validate(body.get("spec") or {})
-    except ValidationError as error:
-        raise RefusedError("InvalidSpec", sentence(error)) from error
-    ref = RunRef(
-        kind=recipe.kind,
-        namespace=metadata["namespace"],
-        name=metadata["name"],
-        uid=metadata["uid"],
-    )
-    for source in sources(spec):
-        _check_location(source, ref.namespace, settings.import_prefixes)
-    run = Run(
-        ref=ref,
-        spec=spec,
-        generation=metadata["generation"],
-        created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
-    )
-    return run, recipe.graph(spec, ref.uid)
-
-
-def sentence(error: ValidationError) -> str:
-    """Returns what is wrong with a spec in one line, with the path of each field."""
-    parts = [
-        f"spec.{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
-        for item in error.errors()
-    ]
-    return "; ".join(parts)
-
-
-def sources(spec: Any) -> list[Source]:
-    """Returns all sources in a spec."""
-    if isinstance(spec, Source):
-        return [spec]
-    fields = getattr(type(spec), "model_fields", {})
-    return [source for name in fields for source in sources(getattr(spec, name))]
-
-
-def _check_location(source: Source, namespace: str, prefixes: tuple[str, ...]) -> None:
-    """Refuses a location that neither the administrator nor a Secret of the namespace opens.
-
-    The workers' own credentials would read it, so a prefix is matched as it is: no dots that
-    climb, no escapes.
-    """
-    uri = source.uri
-    if re.search(r"(^|/)\.\.?(/|$)|%|\\", uri.partition("://")[2]):
-        raise RefusedError("LocationNotAllowed", f"{uri}: a location has no '..', '%' or '\\'")
-    if uri.startswith("file://"):
-        raise RefusedError(
-            "LocationNotAllowed", f"{uri}: file:// is for local mode; upload the data to S3"
-        )
-    if source.secret_name:
-        return
-    opened = [prefix.replace("{namespace}", namespace) for prefix in prefixes]
-    if not any(uri.startswith(prefix) for prefix in opened):
-        raise RefusedError(
-            "LocationNotAllowed",
-            f"{uri}: namespace {namespace} may import from {', '.join(opened) or 'nowhere'}; for "
-            "any other location name a Secret of the namespace in secretName",
-        )
 
 
 def status_of(body: Body) -> RunStatus:
