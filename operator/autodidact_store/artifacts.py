@@ -13,8 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import ValidationError
-
 from autodidact_contract.artifacts import (
     MANIFEST,
     MAX_MANIFEST_BYTES,
@@ -283,12 +281,12 @@ def _load(store: Store, namespace: str, kind: str, key: str, shard: int, shards:
     location = shard_prefix(namespace, kind, key, shard, shards) + MANIFEST
     where = f"{store.uri}/{location}"
     data = store.read(location, MAX_MANIFEST_BYTES)
-    try:
+    try:  # Both pydantic's errors and ours about names are ValueErrors.
         manifest = Manifest.model_validate_json(data)
         for file in manifest.files:
             check_file_name(file.path)
             _check_location(namespace, file)
-    except (ValidationError, ValueError) as error:
+    except ValueError as error:
         raise CorruptError(where, "a manifest", str(error)) from error
     expected = (kind, key, shard, shards)
     found = (manifest.kind, manifest.key, manifest.shard, manifest.shards)

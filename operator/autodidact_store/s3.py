@@ -228,7 +228,7 @@ class S3Store:
         for left in reversed(range(_TRIES)):
             reader.rewind()
             try:
-                self._client.put_object(
+                written = self._client.put_object(
                     self._bucket,
                     key,
                     cast("BinaryIO", reader),
@@ -240,7 +240,10 @@ class S3Store:
                 if error.code not in _AGAIN or not left:
                     raise
             else:
-                return
+                # S3 may answer a completion with 200 and an error, which has no etag.
+                if written.etag:
+                    return
+        raise unavailable(self._where(key), "the upload was not completed")
 
     def _chunks(self, location: str, check: Callable[[int], None] | None = None) -> Iterator[bytes]:
         """Yields the bytes of an object, going on where a connection broke."""

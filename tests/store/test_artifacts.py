@@ -186,6 +186,20 @@ def test_late_twin_uploads_nothing(store: Store, tmp_path: Path) -> None:
     assert (second, told) == (first, [])
 
 
+def test_overtaken_twin_removes_its_files(store: Store, tmp_path: Path) -> None:
+    """A twin that is overtaken while it uploads reports the winner and leaves nothing."""
+    slow, fast = folder(tmp_path / "slow", a=b"slow"), folder(tmp_path / "fast", a=b"fast")
+    winners: list[Manifest] = []
+
+    def overtake(_: int) -> None:
+        winners.append(publish(store, "team", draft(), fast))
+
+    assert publish(store, "team", draft(), slow, on_bytes=overtake) == winners[0]
+    location = winners[0].files[0].location
+    assert keys(store) == sorted([f"{PLACE}0-of-1/manifest.json", location])
+    assert store.read(location, 9) == b"fast"
+
+
 CHILD = """
 import os, signal, sys
 from pathlib import Path

@@ -20,15 +20,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from minio.credentials.credentials import Credentials
 from minio.credentials.providers import AssumeRoleProvider
 
+from autodidact_contract.artifacts import Manifest
 from autodidact_store import (
     AccessDeniedError,
     BucketMissingError,
     ConfigurationError,
     CorruptError,
-    NotFoundError,
     StoreUnavailableError,
     check,
+    fetch,
+    find,
     open_store,
+    publish,
 )
 from store.faulty_proxy import FaultyProxy
 
@@ -47,20 +50,37 @@ def through(proxy: FaultyProxy, scheme: str = "http") -> dict[str, str]:
     return {"AWS_ENDPOINT_URL": f"{scheme}://{proxy.endpoint}"}
 
 
-def scoped(bucket: Any, *prefixes: str) -> Credentials:
-    """Temporary credentials for the objects below some prefixes."""
-    statement = {
-        "Effect": "Allow",
-        "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
-        "Resource": [f"arn:aws:s3:::{bucket.name}/{prefix}*" for prefix in prefixes],
-    }
+def minted(bucket: Any, statements: list[dict[str, Any]]) -> Credentials:
+    """Temporary credentials with a policy."""
     return AssumeRoleProvider(
         sts_endpoint=f"http://{bucket.server.endpoint}",
         access_key=bucket.server.access_key,
         secret_key=bucket.server.secret_key,
-        policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
+        policy=json.dumps({"Version": "2012-10-17", "Statement": statements}),
         duration_seconds=900,
     ).retrieve()
+
+
+def scoped(bucket: Any, prefix: str) -> Credentials:
+    """Temporary credentials for the objects below a prefix."""
+    return minted(bucket, [allow(["s3:GetObject", "s3:PutObject"], f"{bucket.name}/{prefix}*")])
+
+
+def stage_policy(bucket: Any, namespace: str, folder: str) -> list[dict[str, Any]]:
+    """What a stage needs: to read and list its namespace, to write below its own folder."""
+    listing = allow(["s3:ListBucket"], bucket.name)
+    # Without the right to list, S3 answers 403 instead of 404 for what does not exist.
+    listing["Condition"] = {"StringLike": {"s3:prefix": [f"{namespace}/*"]}}
+    return [
+        allow(["s3:GetObject"], f"{bucket.name}/{namespace}/*"),
+        listing,
+        allow(["s3:PutObject", "s3:DeleteObject"], f"{bucket.name}/{folder}*"),
+    ]
+
+
+def allow(actions: list[str], resource: str) -> dict[str, Any]:
+    """One statement of a policy."""
+    return {"Effect": "Allow", "Action": actions, "Resource": [f"arn:aws:s3:::{resource}"]}
 
 
 def mount(folder: Path, credentials: Credentials) -> None:
@@ -265,7 +285,7 @@ def scripted() -> Iterator[Any]:
             """Says nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield server
     server.shutdown()
     server.server_close()
@@ -316,18 +336,28 @@ def test_credentials_rotated_during_an_upload(bucket: Any, tmp_path: Path) -> No
     assert described == bucket.open().hash("team/large")
 
 
-def test_narrow_credentials_are_enough(bucket: Any, tmp_path: Path) -> None:
-    """Credentials for one prefix create, upload, read and delete there without other rights."""
+def test_stage_credentials_are_enough(bucket: Any, tmp_path: Path) -> None:
+    """A stage that may read and list its namespace and write its own folder can publish."""
+    source, into = tmp_path / "source", tmp_path / "into"
+    source.mkdir()
+    (source / "rows.jsonl").write_bytes(b"{}")
     secret = tmp_path / "secret"
-    mount(secret, scoped(bucket, "team/"))
+    mount(secret, minted(bucket, stage_policy(bucket, "team", "team/artifacts/judge-1/")))
     store = bucket.open(AUTODIDACT_STORE_CREDENTIALS=str(secret))
-    assert store.create("team/a", b"abc")
-    assert store.create("team/a", b"abd") is False
-    size, sha256 = store.upload("team/b", secret / "accessKey")
-    store.download("team/b", tmp_path / "b", size=size, sha256=sha256)
-    store.delete("team/b")
-    with pytest.raises((NotFoundError, AccessDeniedError)):
-        store.read("team/b", 1)
+    check(store, "team/")
+    assert find(store, "team", "judge", "1") is None
+    draft = Manifest(kind="judge", key="1", shard=0, shards=1, files=(), inputs={}, config={})
+    publish(store, "team", draft, source)
+    artifact = find(store, "team", "judge", "1")
+    assert artifact is not None
+    fetch(store, "team", "judge", "1", artifact.digest, into)
+    for attempt in (
+        lambda: publish(store, "team", draft.model_copy(update={"key": "2"}), source),
+        lambda: store.read("other/a", 1),
+        lambda: check(store),
+    ):
+        with pytest.raises(AccessDeniedError):
+            attempt()
 
 
 def test_tls_needs_the_authority(bucket: Any, tmp_path: Path) -> None:

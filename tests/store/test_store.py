@@ -159,9 +159,9 @@ def test_file_of_several_parts(store: Store, tmp_path: Path) -> None:
 
 
 def test_memory_does_not_grow_with_the_file(store: Store, tmp_path: Path) -> None:
-    """Moving 160 MiB needs at most six parts of 16 MiB up and a few MiB down."""
+    """Moving 128 MiB needs at most six parts of 16 MiB up and a few MiB down."""
     with (tmp_path / "zeros").open("wb") as file:
-        file.truncate(160 * MIB)
+        file.truncate(128 * MIB)
     tracemalloc.start()
     try:
         size, sha256 = store.upload("zeros", tmp_path / "zeros")
