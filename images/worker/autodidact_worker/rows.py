@@ -27,7 +27,8 @@ def write(path: Path, rows: Iterable[Schema]) -> int:
     count = 0
     with path.open("wb") as file:
         for row in rows:
-            file.write(canonical_json(row.dump()) + b"\n")
+            # Not dump(): a reply without a score says so, "score" is never missing from its row.
+            file.write(canonical_json(row.model_dump(mode="json", by_alias=True)) + b"\n")
             count += 1
     return count
 
