@@ -7,6 +7,7 @@ process left behind is not an artifact.
 
 import re
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -257,14 +258,10 @@ def _set_with(
 
 
 def _check_names(where: str, found: Sequence[Manifest]) -> None:
-    names = [file.path for manifest in found for file in manifest.files]
-    twice = sorted({name for name in names if names.count(name) > 1}) if _repeats(names) else []
+    names = Counter(file.path for manifest in found for file in manifest.files)
+    twice = sorted(name for name, count in names.items() if count > 1)
     if twice:
         raise CorruptError(where, "each file name once", f"{', '.join(twice)} more than once")
-
-
-def _repeats(names: Sequence[str]) -> bool:
-    return len(set(names)) < len(names)
 
 
 def _read(
