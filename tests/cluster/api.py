@@ -6,6 +6,7 @@ No typed models: they cost several times the call itself.
 import asyncio
 import base64
 import json
+import logging
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -24,6 +25,8 @@ _WATCH_S = 300
 _RETRY_DELAY_S = 0.3
 # A watch event carries a whole object; etcd's limit for one is 1.5 MiB.
 _LONGEST_LINE = 8 * 2**20
+
+_log = logging.getLogger(__name__)
 
 JsonObject = dict[str, Any]
 
@@ -180,6 +183,7 @@ class Api:
                     if change.kind != "BOOKMARK":
                         yield change
             except ApiError as error:
+                _log.info("watch of %s starts over: %s", path, error)
                 if error.status != 0:
                     version = ""
                 await asyncio.sleep(_RETRY_DELAY_S)

@@ -148,11 +148,13 @@ class Cluster:
     @property
     def environment(self) -> dict[str, str]:
         """What a command needs in its environment to work with this cluster alone."""
-        helm = {
-            f"HELM_{kind}_HOME": str(self.directory / "helm" / kind.lower())
-            for kind in ("CACHE", "CONFIG", "DATA")
+        kinds = ("CACHE", "CONFIG", "DATA")
+        return {
+            "KUBECONFIG": str(self.kubeconfig),
+            "KUBECACHEDIR": str(self.directory / "kubectl-cache"),
+            "KUBERC": "off",
+            **{f"HELM_{kind}_HOME": str(self.directory / "helm" / kind.lower()) for kind in kinds},
         }
-        return {"KUBECONFIG": str(self.kubeconfig), **helm}
 
     def kubectl(self, *arguments: str, input_text: str | None = None, check: bool = True) -> str:
         """Run kubectl as the administrator and return what it printed.

@@ -33,7 +33,7 @@ from cluster.api import Api, ApiError, JsonObject, Listed
 from cluster.log_server import Credentials, LogServer
 from cluster.node_settings import NodeSettings
 from cluster.outcomes import timestamp
-from cluster.pod import Host, PodRunner
+from cluster.pod import Host, PodRunner, has_ended
 from cluster.registration import Registration, default_capacity
 
 _log = logging.getLogger(__name__)
@@ -122,8 +122,9 @@ class ProcessNode:
     def _see(self, pod: JsonObject) -> None:
         uid = pod["metadata"]["uid"]
         if uid not in self._pods:
-            ended = pod["status"].get("phase") in ("Succeeded", "Failed")
-            if ended and "deletionTimestamp" not in pod["metadata"]:
+            # What is left to do for a pod that ended is its deletion, unless that has been
+            # done (0 seconds of grace) and only a finalizer keeps the object.
+            if has_ended(pod) and not pod["metadata"].get("deletionGracePeriodSeconds"):
                 return
             self._start(uid, pod)
         self._pods[uid].update(pod)

@@ -120,7 +120,10 @@ class PodRunner:
     async def run(self) -> None:
         """Run the pod until it is deleted."""
         try:
-            await self._run_to_its_end()
+            if not has_ended(self.pod):
+                await self._run_to_its_end()
+                self._state.finish()
+                await self._publish()
             if not self._gone:
                 await self._deleted.wait()
                 await self._delete()
@@ -129,6 +132,10 @@ class PodRunner:
             shutil.rmtree(self._directory, ignore_errors=True)
 
     async def _run_to_its_end(self) -> None:
+        if self._deleted.is_set():
+            # A node that starts meets pods which another one was about to end.
+            self._account_for_lost()
+            return
         self._directory.mkdir(parents=True, exist_ok=True)
         living = asyncio.create_task(self._live())
         deletion = asyncio.create_task(self._deleted.wait())
@@ -144,8 +151,6 @@ class PodRunner:
         finally:
             for task in (living, deletion, refreshing):
                 task.cancel()
-        self._state.finish()
-        await self._publish()
 
     async def _stop(self, living: asyncio.Task[None], *, exceeded: bool) -> None:
         if exceeded:
@@ -164,8 +169,12 @@ class PodRunner:
         return float(spec.get("terminationGracePeriodSeconds", 30) if grace is None else grace)
 
     async def _live(self) -> None:
-        if self._lost and not await self._survive_restart():
-            return
+        if self._lost:
+            self._account_for_lost()
+            if self._restart_policy() == "Never":
+                return
+            for state in self._state.containers:
+                state.restarts += 1
         await self._until_ready(self._volumes.prepare, self._state.containers[0])
         spec = self.pod["spec"]
         for state, container in zip(
@@ -179,14 +188,12 @@ class PodRunner:
             for state, container in pairs:
                 group.create_task(self._run_container(state, container, init=False))
 
-    async def _survive_restart(self) -> bool:
-        """Account for containers an earlier node ran; False if the pod ends with them."""
+    def _account_for_lost(self) -> None:
+        """End the containers an earlier node ran, as the kubelet does."""
         message = "The container could not be located when the pod was terminated"
         for state in self._state.containers:
             lost = ending(137, timestamp(), message=message, reason="ContainerStatusUnknown")
             state.end(lost)
-            state.restarts += 1
-        return self._restart_policy() != "Never"
 
     async def _until_ready(
         self, prepare: Callable[[], Awaitable[_T]], state: ContainerState
@@ -264,7 +271,9 @@ class PodRunner:
     ) -> None:
         if self._stopping.is_set():
             # The pod was stopped while the process started.
-            self._running[state.name].terminate()
+            process = self._running.get(state.name)
+            if process is not None:
+                process.terminate()
         state.run(started_at, ready="httpGet" not in (container.get("readinessProbe") or {}))
         if state in self._state.containers:
             self._state.phase = "Running"
@@ -315,11 +324,19 @@ class PodRunner:
                 await call()
                 return
             except ApiError as error:
-                if error.status in (404, 409):
+                if error.status == 404 or (error.status == 409 and await self._is_replaced()):
                     self._gone = True
                     return
                 _log.warning("%s: %s", self._path(), error)
                 await asyncio.sleep(_RETRY_S)
+
+    async def _is_replaced(self) -> bool:
+        """Return whether another pod has this one's name; a conflict can be just a busy object."""
+        try:
+            present = await self._host.api.get(self._path())
+        except ApiError as error:
+            return error.status == 404
+        return present["metadata"]["uid"] != self.pod["metadata"]["uid"]
 
     def _path(self) -> str:
         metadata = self.pod["metadata"]
@@ -329,6 +346,11 @@ class PodRunner:
         if (reason, message) not in self._reported:
             self._reported.add((reason, message))
             await self._host.report(self.pod, reason, message)
+
+
+def has_ended(pod: JsonObject) -> bool:
+    """Return whether a pod has come to its end, as the API shows it."""
+    return pod["status"].get("phase") in ("Succeeded", "Failed")
 
 
 def _fresh(container: JsonObject) -> ContainerState:

@@ -18,6 +18,7 @@ from cluster.object_store import ObjectStore
 from cluster.processes import Keeper, ProcessError
 from cluster.waiting import eventually
 
+_TESTS = str(Path(manifests.__file__).parent.parent)
 _STARTER = """
 import json, sys, threading
 from cluster import manifests
@@ -109,7 +110,7 @@ def test_a_used_directory_is_refused(tmp_path: Path) -> None:
 
 def test_nothing_outlives_a_killed_starter() -> None:
     """kill -9 of the starter ends every process of its cluster and its pods."""
-    environment = os.environ | {"PYTHONPATH": str(Path(manifests.__file__).parent.parent)}
+    environment = os.environ | {"PYTHONPATH": _TESTS}
     starter = subprocess.Popen(
         [sys.executable, "-c", _STARTER], stdout=subprocess.PIPE, env=environment
     )
@@ -150,6 +151,25 @@ def test_minio_keeps_port_and_data_over_a_power_cut(minio: ObjectStore) -> None:
     minio.kill()
     minio.start()
     assert client.bucket_exists("kept")
+
+
+def test_a_detached_cluster_runs_until_told_to_end(tmp_path: Path) -> None:
+    """`up --detach` leaves a cluster behind, `status` and `env` know it, `down` ends it."""
+    environment = os.environ | {"PYTHONPATH": _TESTS, "XDG_STATE_HOME": str(tmp_path)}
+
+    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-m", "cluster", *arguments]
+        return subprocess.run(words, env=environment, capture_output=True, text=True)
+
+    assert command("up", "--detach", "--fast", "--no-node").returncode == 0
+    try:
+        script = f"{command('env').stdout}\nkubectl get --raw /readyz"
+        assert subprocess.check_output(["sh", "-c", script], env=environment) == b"ok"
+        directory = Path(command("status").stdout.split()[4])
+    finally:
+        command("down")
+    assert command("status").returncode == 1
+    assert not directory.exists()
 
 
 def test_settings_survive_the_way_to_another_process() -> None:
