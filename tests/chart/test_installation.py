@@ -1,39 +1,29 @@
 import json
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from chart import rendering
 from cluster.control_plane import Cluster
 
 PROFILE = "computeprofile/default"
 UPGRADE = ("--set", "computeProfiles.default.nodes=2,computeProfiles.large.nodes=8")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def plane() -> Iterator[Cluster]:
-    """A control plane of this module's own, since definitions and profiles are cluster-wide."""
+    """A control plane for one test: definitions and profiles are cluster-wide and outlive it."""
     with Cluster() as running:
         yield running
 
 
 @pytest.fixture
-def place(plane: Cluster) -> Iterator[str]:
-    """A namespace that enforces Pod Security's restricted level; all is gone afterwards."""
-    name = f"chart-{secrets.token_hex(3)}"
-    plane.create_namespace(name)
-    plane.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
-    yield name
-    plane.helm("uninstall", "learn", "--namespace", name, check=False)
-    names = [
-        f"{item['spec']['names']['plural']}.autodidact.dev"
-        for item in rendering.crd.definitions().values()
-    ]
-    plane.kubectl("delete", "customresourcedefinitions", *names, "--ignore-not-found")
-    plane.kubectl("delete", "namespace", name, "--wait=false")
+def place(plane: Cluster) -> str:
+    """A namespace that enforces Pod Security's restricted level."""
+    plane.create_namespace("lab")
+    plane.kubectl("label", "namespace", "lab", "pod-security.kubernetes.io/enforce=restricted")
+    return "lab"
 
 
 def _upgrade(plane: Cluster, chart: Path, place: str, *arguments: str) -> None:

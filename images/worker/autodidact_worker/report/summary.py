@@ -1,0 +1,55 @@
+"""The page's figures for programs."""
+
+from dataclasses import asdict
+from typing import Any
+
+from autodidact_worker.report.figures import Figures, Interval
+
+
+def of(title: str, figures: Figures) -> dict[str, Any]:
+    """Returns the tables of the page as plain JSON types; texts of models are not in it."""
+    return {
+        "title": title,
+        "models": [
+            {
+                "name": model.name,
+                "stage": model.stage,
+                "digest": model.digest,
+                "quality": model.quality,
+                "replyLength": model.reply_length,
+                "battles": dict(model.battles),
+                "winRate": _interval(model.wins),
+                "decidedWinRate": _interval(model.decided),
+                "judge": dict(model.judge),
+                "tieRate": model.tie_rate,
+            }
+            for model in figures.models
+        ],
+        "rounds": [
+            {
+                "round": one.number,
+                "newPrompts": one.accepted,
+                "responses": one.responses,
+                "truncated": one.truncated,
+                "meanLength": one.characters,
+                "parseRate": one.parse_rate,
+                "tieRate": one.tie_rate,
+                "meanScore": one.score,
+                "prompts": one.prompts,
+                "pairs": one.pairs,
+                "dropped": dict(one.dropped),
+                "meanGap": one.gap,
+                "histogram": {f"{score:g}": n for score, n in sorted(one.histogram.items())},
+            }
+            for one in figures.rounds
+        ],
+        "lineage": [
+            {"stage": name, "kind": kind, "digest": digest}
+            for name, kind, digest in figures.lineage
+        ],
+        "notes": list(figures.notes),
+    }
+
+
+def _interval(value: Interval | None) -> dict[str, Any] | None:
+    return asdict(value) if value else None
