@@ -1,0 +1,289 @@
+"""Where imports come from: folders, S3 and the Hugging Face hub, behind two functions.
+
+What lies in an S3 that every stage can read is not copied: its manifest entries point to it.
+Anything else is. Which locations a namespace may name is checked by the operator, before; a Secret
+named in the run is mounted at ``AUTODIDACT_SOURCE_CREDENTIALS`` (files ``accessKey``,
+``secretKey`` and perhaps ``endpoint`` for S3, ``token`` for the hub) and then used for the source
+instead of our own rights.
+"""
+
+import hashlib
+import logging
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote
+
+from autodidact_contract.artifacts import File
+from autodidact_store.errors import NotFoundError
+from autodidact_store.opening import open_store
+from autodidact_worker import safety
+from autodidact_worker.errors import StageError, StoppedError, UserError
+
+log = logging.getLogger(__name__)
+
+CREDENTIALS = "AUTODIDACT_SOURCE_CREDENTIALS"
+
+_HUB = re.compile(r"(?P<data>datasets/)?(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+?))?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+class Source(Protocol):
+    """A place with files."""
+
+    def names(self) -> list[str]:
+        """Returns the names of its files; those in folders below it have slashes."""
+
+    def take(self, name: str, folder: Path) -> File | None:
+        """Copies a file into a folder, or returns where it lies if it need not be copied."""
+
+    def copy(self, name: str, folder: Path) -> Path:
+        """Copies a file into a folder in any case."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder:
+    """A local directory, or one file of it."""
+
+    root: Path
+    only: str | None = None
+
+    def names(self) -> list[str]:
+        """Returns its plain files; links are files as well, and are refused when taken."""
+        if self.only:
+            return [self.only]
+        found = (path.relative_to(self.root) for path in self.root.rglob("*") if not path.is_dir())
+        return sorted(path.as_posix() for path in found)
+
+    def take(self, name: str, folder: Path) -> None:
+        """Copies a file."""
+        self.copy(name, folder)
+
+    def copy(self, name: str, folder: Path) -> Path:
+        """Copies a file; a link is refused, for it may lead anywhere."""
+        path = self.root / name
+        if path.is_symlink() or not path.is_file():
+            raise UserError(
+                "UnsafeSource", f"{path} is not a plain file; links are not followed: copy it"
+            )
+        return Path(shutil.copyfile(path, folder / path.name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objects:
+    """The objects below a prefix of a bucket, or one object.
+
+    Attributes:
+        store: The bucket.
+        prefix: Of the keys; what follows it is the name.
+        shared: Whether the stages can read them where they are.
+        stopping: Whether SIGTERM came.
+    """
+
+    store: Any
+    prefix: str
+    shared: bool
+    stopping: Callable[[], bool]
+    sizes: Mapping[str, int]
+
+    def names(self) -> list[str]:
+        """Returns the names of the objects."""
+        return sorted(self.sizes)
+
+    def take(self, name: str, folder: Path) -> File | None:
+        """Reads an object once for its digest; copies it only if the stages cannot read it."""
+        if not self.shared:
+            self.copy(name, folder)
+            return None
+        size, sha256 = self._digest(name, None)
+        return File(path=name, size=size, sha256=sha256, location=self._location(name))
+
+    def copy(self, name: str, folder: Path) -> Path:
+        """Copies an object."""
+        path = folder / name.rpartition("/")[2]
+        with path.open("wb") as file:
+            self._digest(name, file.write)
+        return path
+
+    def _location(self, name: str) -> str:
+        return f"{self.store.uri}/{self.prefix}{name}"
+
+    def _digest(self, name: str, write: Callable[[bytes], Any] | None) -> tuple[int, str]:
+        """Streams an object once: digest, copy, and the check of a safetensors header."""
+        total, running, head = 0, hashlib.sha256(), _Head(name, self.sizes[name])
+        with _found(self._location(name)):
+            # The store has no public stream of an object's bytes yet.
+            for chunk in self.store._chunks(self.prefix + name):  # noqa: SLF001
+                if self.stopping():
+                    raise StoppedError
+                running.update(chunk)
+                total += len(chunk)
+                head.feed(chunk)
+                if write:
+                    write(chunk)
+        return total, running.hexdigest()
+
+
+class _Head:
+    """Checks the header of a safetensors file as soon as it went by."""
+
+    def __init__(self, name: str, size: int) -> None:
+        self._name = name.rpartition("/")[2]
+        self._size = size
+        self._kept = bytearray()
+        self._open = bool(safety.WEIGHTS.fullmatch(self._name))
+
+    def feed(self, chunk: bytes) -> None:
+        if not self._open:
+            return
+        self._kept += chunk
+        if len(self._kept) < min(8, self._size):
+            return
+        length = safety.header_length(self._name, bytes(self._kept[:8]), self._size)
+        if len(self._kept) >= 8 + length:
+            safety.check_header(self._name, bytes(self._kept[8 : 8 + length]), self._size)
+            self._open, self._kept = False, bytearray()
+
+
+def resolve(
+    uri: str, store: Any, scratch: Path, stopping: Callable[[], bool], patterns: Sequence[str]
+) -> Source:
+    """Returns the source that a URI names.
+
+    Args:
+        uri: ``s3://bucket/key``, ``s3://bucket/prefix/``, ``file:///path``, a path,
+            ``hf://org/name@revision`` or ``hf://datasets/org/name@revision``.
+        store: The artifact store.
+        scratch: Where the hub's files go first.
+        stopping: Whether SIGTERM came.
+        patterns: Which files to fetch from the hub, at most.
+
+    Raises:
+        UserError: ``SourceNotFound``, ``SourceDenied`` or ``InvalidSource``.
+        StageError: ``SourceUnavailable``: another attempt may help.
+    """
+    scheme, separator, rest = uri.partition("://")
+    if not separator or scheme == "file":
+        return _folder(Path(unquote(rest) if separator else uri))
+    if scheme == "s3":
+        return _objects(rest, store, stopping)
+    if scheme == "hf":
+        return _hub(uri, rest, scratch, patterns)
+    raise UserError(
+        "InvalidSource", f"{uri}: no such scheme; use s3://, hf://, toy://, file:// or a path"
+    )
+
+
+def _folder(path: Path) -> Folder:
+    if path.is_dir():
+        return Folder(root=path)
+    if path.exists():
+        return Folder(root=path.parent, only=path.name)
+    raise UserError("SourceNotFound", f"{path} does not exist; correct the uri")
+
+
+def _objects(rest: str, store: Any, stopping: Callable[[], bool]) -> Objects:
+    bucket, _, key = rest.partition("/")
+    where = f"s3://{rest}"
+    environ = _environment()
+    home = getattr(store, "uri", "")
+    with _found(where):
+        source = open_store(f"s3://{bucket}", environ)
+        entries = {entry.key: entry.size for entry in source.entries(key)}
+    if key in entries:
+        prefix, entries = key.rpartition("/")[0], {key: entries[key]}
+    else:
+        prefix = key.removesuffix("/")
+    prefix = f"{prefix}/" if prefix else ""
+    sizes = {k.removeprefix(prefix): size for k, size in entries.items() if k.startswith(prefix)}
+    # A folder made in a console is an empty object with a slash at its end.
+    sizes = {name: size for name, size in sizes.items() if name and not name.endswith("/")}
+    if not sizes:
+        raise UserError("SourceNotFound", f"{where}: there is nothing; correct the uri")
+    shared = home.startswith("s3://") and CREDENTIALS not in os.environ
+    return Objects(store=source, prefix=prefix, shared=shared, stopping=stopping, sizes=sizes)
+
+
+def _environment() -> dict[str, str]:
+    """The environment with the source's own credentials in place of the store's, if there are."""
+    environ = dict(os.environ)
+    folder = environ.get(CREDENTIALS)
+    if folder:
+        environ["AUTODIDACT_STORE_CREDENTIALS"] = folder
+        endpoint = Path(folder) / "endpoint"
+        if endpoint.exists():
+            environ["AWS_ENDPOINT_URL_S3"] = endpoint.read_text().strip()
+    return environ
+
+
+@contextmanager
+def _found(where: str) -> Iterator[None]:
+    try:
+        yield
+    except NotFoundError as error:
+        raise UserError("SourceNotFound", f"{where}: {error}; correct the uri") from error
+
+
+def _hub(uri: str, rest: str, scratch: Path, patterns: Sequence[str]) -> Folder:
+    from huggingface_hub import HfApi, errors  # noqa: PLC0415 - slow, and seldom used
+
+    match = _HUB.fullmatch(rest)
+    if not match:
+        raise UserError("InvalidSource", f"{uri} is not hf://org/name@revision")
+    kind = "dataset" if match["data"] else "model"
+    folder = scratch / "hub"
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=_token())
+    try:
+        commit = api.repo_info(match["repo"], revision=match["revision"], repo_type=kind).sha
+        if not _COMMIT.fullmatch(match["revision"] or ""):
+            log.warning("%s may change; its commit is %s: name it to repeat this run", uri, commit)
+        api.snapshot_download(
+            match["repo"],
+            repo_type=kind,
+            revision=commit,
+            local_dir=folder,
+            allow_patterns=list(patterns),
+            max_workers=4,
+        )
+    except errors.LocalEntryNotFoundError as error:  # what an unreachable hub looks like
+        raise _unavailable(uri, error) from error
+    except (errors.GatedRepoError, errors.DisabledRepoError) as error:
+        raise UserError(
+            "SourceDenied", f"{uri}: access must be granted on the hub first: {_line(error)}"
+        ) from error
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
+        raise UserError(
+            "SourceNotFound",
+            f"{uri}: no such repository or revision, or it is private; correct the uri, or name a "
+            "Secret with a token in the run",
+        ) from error
+    except errors.HFValidationError as error:
+        raise UserError("InvalidSource", f"{uri}: {_line(error)}") from error
+    except Exception as error:
+        # The hub's client lets its HTTP library's errors through; which one that is has changed.
+        raise _unavailable(uri, error) from error
+    shutil.rmtree(folder / ".cache", ignore_errors=True)
+    return Folder(root=folder)
+
+
+def _unavailable(uri: str, error: Exception) -> StageError:
+    return StageError(
+        "SourceUnavailable",
+        f"{uri}: the hub cannot be reached ({type(error).__name__}: {_line(error)}); check the "
+        "cluster's egress, or copy the files to s3:// and import from there",
+    )
+
+
+def _token() -> str | bool:
+    path = Path(os.environ.get(CREDENTIALS, "/nonexistent")) / "token"
+    # False: never a token that happens to lie on this machine.
+    return path.read_text().strip() if path.is_file() else False
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

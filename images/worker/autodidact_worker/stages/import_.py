@@ -1,0 +1,146 @@
+"""Stage ``import``: brings a model or a data set into the store after checking its format.
+
+A model keeps its files under their names; those that are not on the allow-list of ``safety`` stay
+behind. A data set becomes ``rows.jsonl`` with its bytes unchanged: one JSON object a line, each
+checked against its schema; blank lines are tolerated, duplicates are counted.
+"""
+
+import logging
+from pathlib import Path
+
+from autodidact_contract.artifacts import File
+from autodidact_contract.base import Schema, digest
+from autodidact_contract.records import Evaluation, Instruction, RankedReplies
+from autodidact_contract.stages import RUBRICS, Import
+from autodidact_worker import judging, rows, rubrics, safety, sources, toy
+from autodidact_worker.errors import UserError
+from autodidact_worker.frame import Context, Output
+
+log = logging.getLogger(__name__)
+
+TOY = "toy://selfreward/"
+
+SCHEMAS: dict[str, type[Schema]] = {
+    "instructions": Instruction,
+    "evaluations": Evaluation,
+    "ranked": RankedReplies,
+}
+
+_MODEL_FILES = ("model*.safetensors", *sorted(safety.ALLOWED))
+
+
+def run(context: Context) -> Output:
+    """Writes the model's files or ``rows.jsonl``, or points to them where they are.
+
+    Raises:
+        UserError: The source is missing, denied, unsafe, or not of the right form.
+        StageError: ``SourceUnavailable``: the source cannot be reached now.
+    """
+    config: Import = context.config
+    if config.uri.startswith("toy://"):
+        return _toy(context)
+    if config.content == "model":
+        return _model(context)
+    return _data(context)
+
+
+def _toy(context: Context) -> Output:
+    config: Import = context.config
+    name = config.uri.removeprefix(TOY)
+    wanted = "heldout" if config.content == "ranked" else config.content
+    if name != wanted or not config.uri.startswith(TOY):
+        raise UserError("InvalidSource", f"{config.uri}: for {config.content} use {TOY}{wanted}")
+    if name == "model":
+        toy.write_model(context.out, config.seed)
+        safety.check(context.out)
+        return Output(counts={"files": len(list(context.out.iterdir()))})
+    rows.write(context.out / rows.DATA, toy.DATA[name](config.seed))
+    return _counted(config.content, context.out / rows.DATA)
+
+
+def _model(context: Context) -> Output:
+    source = _source(context, _MODEL_FILES)
+    chosen = safety.select(source.names())
+    if chosen.ignored:
+        log.info("left behind: %s", ", ".join(chosen.ignored[:20]))
+    external = []
+    checked = context.scratch / "model"
+    checked.mkdir()
+    # Small files first: what they say may spare us the weights.
+    for name in sorted(chosen.taken, key=lambda name: (_is_weights(name), name)):
+        if not _is_weights(name):
+            _check_size(source.copy(name, checked))
+        found = source.take(name, context.out)
+        external += [found] if found else []
+        context.progress(len(external) + len(list(context.out.iterdir())), len(chosen.taken))
+    safety.check_parts(checked, chosen.taken)
+    if not external:
+        safety.check(context.out)
+    return _measured(context.out, external, chosen)
+
+
+def _data(context: Context) -> Output:
+    config: Import = context.config
+    source = _source(context, ("*.jsonl",))
+    found = [name for name in source.names() if name.endswith((".jsonl", ".json"))]
+    if len(found) != 1:
+        shown = ", ".join(source.names()[:5])
+        raise UserError(
+            "InvalidSource",
+            f"{config.uri} must be one .jsonl file, but there are {len(found)} (found: {shown}); "
+            "name the file in the uri",
+        )
+    path = source.copy(found[0], context.scratch)
+    output = _counted(config.content, path)
+    path.rename(context.out / rows.DATA)
+    return output
+
+
+def _counted(content: str, path: Path) -> Output:
+    found = rows.read(path, SCHEMAS[content])
+    for number, row in enumerate(found, 1):
+        if isinstance(row, Evaluation):
+            _check_score(row, f"{path.name} row {number}")
+    different = len({digest(row.dump()) for row in found})
+    if different < len(found):
+        log.warning("%d of %d rows are duplicates", len(found) - different, len(found))
+    return Output(counts={"rows": len(found), "duplicates": len(found) - different})
+
+
+def _check_score(row: Evaluation, name: str) -> None:
+    """Refuses a judgement that does not end in its score: the judge would learn the wrong one."""
+    votes = [
+        judging.vote(rubrics.get(rubric), row.judgement, "stop", fractional=True)
+        for rubric in RUBRICS
+    ]
+    scores = [vote.score for vote in votes if vote.score is not None]
+    if row.score not in scores:
+        said = f"ends in the score {scores[0]:g}" if scores else "has no score that can be read"
+        raise UserError(
+            "InvalidData",
+            f"{name}: score is {row.score:g} but its judgement {said}; correct the row, or end the "
+            "judgement in its score as the rubric wants it",
+        )
+
+
+def _source(context: Context, patterns: tuple[str, ...]) -> sources.Source:
+    config: Import = context.config
+    return sources.resolve(config.uri, context.store, context.scratch, context.stopping, patterns)
+
+
+def _measured(out: Path, external: list[File], chosen: safety.Selection) -> Output:
+    sizes = [path.stat().st_size for path in out.iterdir()] + [file.size for file in external]
+    return Output(
+        counts={"files": len(sizes), "bytes": sum(sizes), "ignored": len(chosen.ignored)},
+        external=tuple(external),
+    )
+
+
+def _is_weights(name: str) -> bool:
+    return bool(safety.WEIGHTS.fullmatch(name))
+
+
+def _check_size(path: Path) -> None:
+    """Refuses JSON that names code at once, before the weights are fetched."""
+    if path.name.endswith(".json"):
+        safety.check_json(path)
