@@ -48,7 +48,7 @@ class Training(StageConfig):
     warmup_steps: int
     epochs: float
     batch_size: int
-    micro_batch_size: int | None
+    micro_batch_size: int | None = None
     max_length: int
     dropout: float
     weight_decay: float

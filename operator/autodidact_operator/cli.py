@@ -66,7 +66,9 @@ def run(
     """
     recipe, body, spec = _read_run(file)
     if "://" not in store_uri:
-        store_uri = f"file://{Path(store_uri).resolve()}"
+        folder = Path(store_uri).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        store_uri = f"file://{folder}"
     name = body["metadata"]["name"]
     where = namespace or body["metadata"].get("namespace", "default")
     try:
@@ -229,5 +231,6 @@ def _read_run(file: Path) -> tuple[Recipe, dict[str, Any], RunSpec]:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    Console(stderr=True, highlight=False).print(f"Error: {message}", style="red", markup=False)
+    errors = Console(stderr=True, highlight=False)
+    errors.print(f"Error: {message}", style="red", markup=False, soft_wrap=True)
     sys.exit(code)

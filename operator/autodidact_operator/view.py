@@ -114,7 +114,8 @@ class PlainView:
 
     def _print(self, text: str) -> None:
         stamp = datetime.now().astimezone().strftime("%H:%M:%S")
-        self._console.print(f"{stamp} {self._name} {text}", markup=False, highlight=False)
+        line = f"{stamp} {self._name} {text}"
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def results(history: Iterable[Iteration]) -> Table:

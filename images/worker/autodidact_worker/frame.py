@@ -6,6 +6,7 @@ A stage is a module in ``autodidact_worker.stages`` named after its kind, with o
 """
 
 import importlib
+import keyword
 import logging
 import tempfile
 import time
@@ -169,7 +170,9 @@ def _run_stage(
         log.info("already published artifact=%s-%s", config.stage, key)
         return key
     with clock("fetch"):
-        inputs = {name: _fetch(worker, namespace, found[name]) for name in found}
+        # A stage that reads some files of its inputs only says so, and never has a model moved.
+        wanted = getattr(_module(config.stage), "wanted", None)
+        inputs = {name: _fetch(worker, namespace, found[name], wanted) for name in found}
     log.info("start artifact=%s-%s shard=%d/%d", config.stage, key, worker.shard, task.shards)
     with tempfile.TemporaryDirectory(dir=worker.scratch, prefix=f"{stage.name}-") as folder:
         out, scratch = _folders(Path(folder))
@@ -195,10 +198,18 @@ def _run_stage(
     return key
 
 
+def _module(kind: str) -> Any:
+    """Returns the module of a stage kind; ``import`` is a word of Python's own."""
+    name = kind.replace("-", "_")
+    return importlib.import_module(
+        f"autodidact_worker.stages.{name}{'_' if keyword.iskeyword(name) else ''}"
+    )
+
+
 def call(context: Context) -> Output:
     """Runs the module that the config's kind names."""
     kind: str = context.config.stage
-    module = importlib.import_module(f"autodidact_worker.stages.{kind.replace('-', '_')}")
+    module = _module(kind)
     output: Output = module.run(context)
     return output
 
@@ -257,14 +268,20 @@ def _is_published(
     return ours is not None or artifacts.find(store, namespace, kind, key) is not None
 
 
-def _fetch(worker: Worker, namespace: str, artifact: Artifact) -> InputArtifact:
+def _fetch(
+    worker: Worker,
+    namespace: str,
+    artifact: Artifact,
+    wanted: Callable[[str], bool] | None = None,
+) -> InputArtifact:
     """Brings an artifact to local disk once per node, whoever of its processes needs it."""
-    path = worker.scratch / "inputs" / artifact.name
+    path = worker.scratch / ("parts" if wanted else "inputs") / artifact.name
     mark = path.with_suffix(f".{artifact.digest[:16]}")
     if worker.local_rank == 0 and not mark.exists():
         path.mkdir(parents=True, exist_ok=True)
         fetched = artifacts.fetch(
             *(worker.store, namespace, artifact.kind, artifact.key, artifact.digest, path),
+            only=wanted,
             on_bytes=lambda _: _stop(worker),
         )
         mark.write_text(fetched.model_dump_json(by_alias=True))
