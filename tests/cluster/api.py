@@ -164,7 +164,8 @@ class Api:
             raise ApiError(0, "Unreachable", f"{method} {path}: {error!r}") from error
         if answer.status >= 400:
             raise _refusal(answer.status, text)
-        return json.loads(text)
+        content: JsonObject = json.loads(text)
+        return content
 
     async def watch(self, path: str, **parameters: str) -> AsyncIterator[Listed | Changed]:
         """Yield a collection's content and then its changes, for ever.

@@ -182,7 +182,9 @@ class Cluster:
         """Return an object, or a list of all of a kind, as the administrator sees it."""
         place = ("--namespace", namespace) if namespace else ()
         named = (name,) if name else ()
-        return json.loads(self.kubectl("get", kind, *named, *place, "--output=json"))
+        text = self.kubectl("get", kind, *named, *place, "--output=json")
+        found: dict[str, Any] = json.loads(text)
+        return found
 
     def apply(self, *manifests: dict[str, Any]) -> None:
         """Apply manifests, which name their own namespaces."""
@@ -250,12 +252,13 @@ class Cluster:
             self.minio.choose_port()
             try:
                 self._start_processes()
-                return
             except PortTakenError:
                 self._keeper.end_processes()
                 shutil.rmtree(self.directory / "etcd", ignore_errors=True)
                 if attempt == _START_ATTEMPTS - 1:
                     raise
+            else:
+                return
 
     def _start_processes(self) -> None:
         self.write_admin_kubeconfig()
@@ -371,7 +374,7 @@ class Cluster:
         url = f"https://127.0.0.1:{port}/{path}"
         try:
             with urlopen(url, timeout=2, context=self._tls) as answer:
-                return answer.status == 200
+                return bool(answer.status == 200)
         except (URLError, HTTPException, OSError):
             return False
 
@@ -382,6 +385,7 @@ class Cluster:
             input=input_text,
             capture_output=True,
             text=True,
+            check=False,
         )
         if check and answer.returncode != 0:
             command = " ".join((name, *arguments))

@@ -65,7 +65,7 @@ class Running:
     def is_alive(self) -> bool:
         """Return whether the process still is the one that wrote this."""
         try:
-            return psutil.Process(self.pid).create_time() == self.created
+            return bool(psutil.Process(self.pid).create_time() == self.created)
         except psutil.NoSuchProcess:
             return False
 

@@ -29,7 +29,7 @@ def field_value(pod: JsonObject, path: str) -> str:
     metadata = pod["metadata"]
     match = _SUBSCRIPT.match(path)
     if match:
-        return (metadata.get(match[1]) or {}).get(match[2], "")
+        return str((metadata.get(match[1]) or {}).get(match[2], ""))
     if path in ("metadata.labels", "metadata.annotations"):
         items = metadata.get(path.removeprefix("metadata.")) or {}
         return "".join(f'{key}="{value}"\n' for key, value in sorted(items.items()))
@@ -43,7 +43,7 @@ def field_value(pod: JsonObject, path: str) -> str:
         "status.podIP": pod["status"].get("podIP", ""),
         "status.podIPs": pod["status"].get("podIP", ""),
     }
-    return values[path]
+    return str(values[path])
 
 
 def resource_value(container: JsonObject, reference: JsonObject) -> str:
@@ -55,7 +55,7 @@ def resource_value(container: JsonObject, reference: JsonObject) -> str:
     return str(math.ceil(amount / divisor))
 
 
-def _quantity(text: str | int | float) -> float:
+def _quantity(text: str | float) -> float:
     number, suffix = re.fullmatch(r"([0-9.eE+-]+)([a-zA-Z]*)", str(text)).groups()  # type: ignore[union-attr]
     return float(number) * _SUFFIXES.get(suffix, 1.0)
 

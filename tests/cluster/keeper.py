@@ -82,7 +82,8 @@ class Keeper:
                 env=environment,
                 cwd=Path(log).parent,
                 start_new_session=True,
-                preexec_fn=_die_with_keeper,
+                # Safe: this process has one thread.
+                preexec_fn=_die_with_keeper,  # noqa: PLW1509
             )
         self._processes[name] = _Process(popen, grace_s)
         return popen.pid

@@ -14,6 +14,8 @@ from cluster.pod_inputs import NotReadyError, PodInputs
 from cluster.volumes import Volumes
 
 ACCOUNT_MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+# A path inside the container, where an emptyDir may be mounted.
+_SCRATCH = "/tmp"  # noqa: S108
 _MESSAGE_PATH = "/dev/termination-log"
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -93,7 +95,7 @@ class Launcher:
 
     def _basis(self, paths: PathMap) -> dict[str, str]:
         """Return the variables a container has before its own; nothing comes from the host."""
-        home, scratch = self.directory / "home", paths.place("/tmp") or self.directory / "tmp"
+        home, scratch = self.directory / "home", paths.place(_SCRATCH) or self.directory / "tmp"
         for directory in (home, scratch):
             directory.mkdir(parents=True, exist_ok=True)
         api = urlsplit(self.server)

@@ -78,7 +78,8 @@ class LogServer:
             raise web.HTTPBadRequest(text=text)
         pod = self._find(place["namespace"], place["pod"])
         container = place["container"]
-        path = pod and pod.log_file(container, previous=query.get("previous") == "true")
+        previous = query.get("previous") == "true"
+        path = pod.log_file(container, previous=previous) if pod else None
         if pod is None or path is None:
             raise web.HTTPNotFound(text=f"no log of {place['pod']}/{container}")
         response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})

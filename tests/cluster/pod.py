@@ -239,7 +239,7 @@ class PodRunner:
         return True
 
     def _restart_policy(self) -> str:
-        return self.pod["spec"].get("restartPolicy", "Always")
+        return str(self.pod["spec"].get("restartPolicy", "Always"))
 
     async def _run_once(
         self, state: ContainerState, container: JsonObject, launch: Launch
@@ -322,13 +322,14 @@ class PodRunner:
         while not self._gone:
             try:
                 await call()
-                return
             except ApiError as error:
                 if error.status == 404 or (error.status == 409 and await self._is_replaced()):
                     self._gone = True
                     return
                 _log.warning("%s: %s", self._path(), error)
                 await asyncio.sleep(_RETRY_S)
+            else:
+                return
 
     async def _is_replaced(self) -> bool:
         """Return whether another pod has this one's name; a conflict can be just a busy object."""
@@ -336,7 +337,7 @@ class PodRunner:
             present = await self._host.api.get(self._path())
         except ApiError as error:
             return error.status == 404
-        return present["metadata"]["uid"] != self.pod["metadata"]["uid"]
+        return bool(present["metadata"]["uid"] != self.pod["metadata"]["uid"])
 
     def _path(self) -> str:
         metadata = self.pod["metadata"]

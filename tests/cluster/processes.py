@@ -62,11 +62,12 @@ class Process:
 
     def exit_code(self) -> int | None:
         """Return the exit code, or None while the process runs."""
-        return self._keeper.request(do="exit_code", name=self.name)
+        code: int | None = self._keeper.request(do="exit_code", name=self.name)
+        return code
 
     def stop(self, grace_s: float | None = None) -> int:
         """End the process and return its exit code; 0 seconds of grace kill it at once."""
-        return self._keeper.request(do="stop", name=self.name, grace_s=grace_s)
+        return int(self._keeper.request(do="stop", name=self.name, grace_s=grace_s))
 
     def wait_until(self, ready: Callable[[], bool], timeout_s: float = 60.0) -> None:
         """Return when the process is ready.

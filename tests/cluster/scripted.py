@@ -70,7 +70,7 @@ class ScriptedNode:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        tasks = [self._work, *self._acts.values()]
+        tasks: list[asyncio.Future[Any]] = [self._work, *self._acts.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -82,7 +82,8 @@ class ScriptedNode:
 
     async def _until_schedulable(self) -> None:
         async with asyncio.timeout(_READY_TIMEOUT_S):
-            while (await self._api.get(f"/api/v1/nodes/{self._name}"))["spec"].get("taints"):
+            # The taint goes away on the server; a watch for it would be more than it is worth.
+            while (await self._api.get(f"/api/v1/nodes/{self._name}"))["spec"].get("taints"):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
 
     async def _follow_pods(self) -> None:

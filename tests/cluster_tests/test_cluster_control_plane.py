@@ -48,7 +48,7 @@ def _processes_in(directory: Path) -> list[psutil.Process]:
 
 
 def test_server_and_clients_agree_on_the_version(cluster: Cluster) -> None:
-    """kubectl talks to a server of its own, real version."""
+    """The client talks to a server of its own, real version."""
     version = json.loads(cluster.kubectl("version", "--output=json"))
     assert version["serverVersion"]["gitVersion"] == version["clientVersion"]["gitVersion"]
 
@@ -109,7 +109,7 @@ def test_a_used_directory_is_refused(tmp_path: Path) -> None:
 
 
 def test_nothing_outlives_a_killed_starter() -> None:
-    """kill -9 of the starter ends every process of its cluster and its pods."""
+    """A kill -9 of the starter ends every process of its cluster and its pods."""
     environment = os.environ | {"PYTHONPATH": _TESTS}
     starter = subprocess.Popen(
         [sys.executable, "-c", _STARTER], stdout=subprocess.PIPE, env=environment
@@ -124,7 +124,7 @@ def test_nothing_outlives_a_killed_starter() -> None:
 
 
 def test_a_killed_keeper_takes_everything_along(tmp_path: Path) -> None:
-    """kill -9 of the process that watches over the others ends them too."""
+    """A kill -9 of the process that watches over the others ends them too."""
     keeper = Keeper(tmp_path)
     sleeper = keeper.start("sleeper", ["sleep", "321"], {"PATH": os.defpath})
     psutil.Process(sleeper.pid).parent().kill()  # type: ignore[union-attr]
@@ -159,7 +159,7 @@ def test_a_detached_cluster_runs_until_told_to_end(tmp_path: Path) -> None:
 
     def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         words = [sys.executable, "-m", "cluster", *arguments]
-        return subprocess.run(words, env=environment, capture_output=True, text=True)
+        return subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
 
     assert command("up", "--detach", "--fast", "--no-node").returncode == 0
     try:

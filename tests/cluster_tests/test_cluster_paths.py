@@ -8,7 +8,7 @@ from cluster.container_environment import expand
 from cluster.fields import resource_value
 from cluster.paths import PathMap
 
-_PATHS = PathMap({"/data": Path("/host/d"), "/data/inner/": Path("/host/i"), "/tmp": Path("/t")})
+_PATHS = PathMap({"/data": Path("/host/d"), "/data/inner/": Path("/host/i"), "/work": Path("/t")})
 
 
 @pytest.mark.parametrize(
@@ -17,10 +17,10 @@ _PATHS = PathMap({"/data": Path("/host/d"), "/data/inner/": Path("/host/i"), "/t
         ("/data", "/host/d"),
         ("/data/x", "/host/d/x"),
         ("/data/inner/x", "/host/i/x"),
-        ("--out=/data/x --tmp=/tmp", "--out=/host/d/x --tmp=/t"),
+        ("--out=/data/x --tmp=/work", "--out=/host/d/x --tmp=/t"),
         ('{"dir": "/data"}', '{"dir": "/host/d"}'),
         ("file:///data/x", "file:///host/d/x"),
-        ("/tmp:/data", "/t:/host/d"),
+        ("/work:/data", "/t:/host/d"),
         ("/database", "/database"),
         ("/old/data", "/old/data"),
         ("s3://data/x", "s3://data/x"),

@@ -281,7 +281,7 @@ def test_init_containers_run_first(cluster: Cluster, namespace: str) -> None:
 
 
 def test_logs_can_be_followed(cluster: Cluster, namespace: str) -> None:
-    """kubectl logs -f shows everything up to the end; --tail shows the last lines."""
+    """Following a log shows everything up to the end; --tail shows the last lines."""
     script = "for i in 1 2 3; do echo $i; sleep 0.2; done"
     cluster.apply(manifests.pod(namespace, "talking", _sh(script)))
     _wait_ready(cluster, namespace, "talking")

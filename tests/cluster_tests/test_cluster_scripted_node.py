@@ -60,7 +60,7 @@ def test_a_deleted_pod_fails_and_goes_away(cluster: Cluster, namespace: str) -> 
         async with cluster.api() as api:
             labels, pods = {"play": namespace}, f"/api/v1/namespaces/{namespace}/pods"
 
-            def play(pod: JsonObject) -> Outcome:
+            def play(_pod: JsonObject) -> Outcome:
                 return Outcome(delay_s=60)
 
             async with ScriptedNode(api, play, name=f"node-{namespace}", labels=labels) as node:
