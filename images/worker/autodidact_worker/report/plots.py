@@ -20,11 +20,12 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from autodidact_worker.report import text
 from autodidact_worker.report.figures import JUDGE_METRICS, Curve, Figures, Round
 
-_INK, _GRID = "#010203", "#040506"
+_INK, _GRID, _PAPER = "#010203", "#040506", "#070809"
 _SERIES = tuple(f"#0{index}0a0b" for index in range(1, 7))
-_VARIABLES = {_INK: "--ink", _GRID: "--rule"} | {
+_VARIABLES = {_INK: "--ink", _GRID: "--rule", _PAPER: "--paper"} | {
     colour: f"--series-{index}" for index, colour in enumerate(_SERIES, 1)
 }
+_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
 _MARKERS = ("o", "s", "^", "D", "v", "X")
 _STYLE = {
     "svg.fonttype": "none",
@@ -127,7 +128,9 @@ def _lines(axes: Axes, lines: Iterable[_Line], *, markers: bool = True) -> None:
     for index, line in enumerate(shown):
         x, y = zip(*line.points, strict=True)
         marker = _MARKERS[index % len(_MARKERS)] if markers else ""
-        axes.plot(x, y, color=_SERIES[index % len(_SERIES)], marker=marker, label=line.label)
+        dashes = "-" if markers else _DASHES[index % len(_DASHES)]
+        colour = _SERIES[index % len(_SERIES)]
+        axes.plot(x, y, color=colour, linestyle=dashes, marker=marker, label=line.label)
     if len(shown) > 1:
         axes.legend()
 
@@ -182,7 +185,8 @@ def _battles(figures: Figures) -> Figure | None:
             if share >= 0.06:
                 middle = start + share / 2
                 label = f"{result} {share:.0%}"
-                axes.text(middle, row, label, ha="center", va="center", fontsize=8)
+                ink = _INK if result == "tie" else _PAPER
+                axes.text(middle, row, label, ha="center", va="center", fontsize=8, color=ink)
         left = [start + share for start, share in zip(left, shares, strict=True)]
     for row, model in enumerate(models):
         wins = model.wins
@@ -193,6 +197,7 @@ def _battles(figures: Figures) -> Figure | None:
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.grid(visible=False)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
 
 
@@ -228,7 +233,7 @@ def _losses(figures: Figures) -> Figure | None:
     shown = [
         ("SFT loss", sft, "loss"),
         ("DPO loss", dpo, "loss"),
-        ("DPO reward margin, chosen - rejected", dpo, "rewardsMargin"),
+        ("DPO reward margin", dpo, "rewardsMargin"),
     ]
     shown = [item for item in shown if any(curve.points(item[2]) for curve in item[1])]
     if not shown:
@@ -263,7 +268,12 @@ def thin(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 def _judge(figures: Figures) -> Figure | None:
     lines = [
         _Line(
-            label=label, points=_by_number(figures.models, lambda m, name=name: m.judge.get(name))
+            label=label,
+            points=[
+                (m.number, value)
+                for m in figures.models
+                if (value := m.judge.get(name)) is not None
+            ],
         )
         for name, label in JUDGE_METRICS.items()
     ]
@@ -307,7 +317,10 @@ def _lengths(figures: Figures) -> Figure | None:
         _Line(label="chosen", points=_by_number(figures.rounds, lambda r: r.chosen_length)),
         _Line(label="rejected", points=_by_number(figures.rounds, lambda r: r.rejected_length)),
     ]
-    return _over_rounds(lines, "characters")
+    figure = _over_rounds(lines, "characters")
+    if figure is not None:
+        figure.axes[0].set_ylim(bottom=0)
+    return figure
 
 
 def _diversity(figures: Figures) -> Figure | None:
@@ -391,7 +404,8 @@ _PLOTS: dict[str, tuple[str, str, Callable[[Figures], Figure | None]]] = {
     "training": (
         "Training",
         (
-            "Loss by optimiser step; for DPO also the implicit reward margin. "
+            "Loss by optimiser step; for DPO also the implicit reward margin, "
+            "chosen minus rejected. "
             f"Logs longer than {POINTS} points are averaged in equal stretches."
         ),
         _losses,
