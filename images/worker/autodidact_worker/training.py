@@ -122,12 +122,14 @@ def order(lengths: Sequence[int], epochs: float, batch_size: int, seed: int) -> 
     pool = POOL_BATCHES * batch_size
     batches = []
     for start in range(0, wanted, pool):
-        chunk = sorted(rows[start : start + pool], key=lambda row: lengths[row])
-        cut = [chunk[i : i + batch_size] for i in range(0, len(chunk), batch_size)]
-        # A last batch that is not full must stay last, or all after it would be cut elsewhere.
-        last = [cut.pop()] if len(cut[-1]) < batch_size else []
+        chunk = rows[start : start + pool]
+        # What does not fill a batch must come last, or all after it would be cut elsewhere; it is
+        # taken before sorting, so that it is like the rest.
+        full = len(chunk) - len(chunk) % batch_size
+        ordered = sorted(chunk[:full], key=lambda row: lengths[row])
+        cut = [ordered[i : i + batch_size] for i in range(0, full, batch_size)]
         rng.shuffle(cut)
-        batches += cut + last
+        batches += [*cut, chunk[full:]]
     return [row for batch in batches for row in batch]
 
 

@@ -1,0 +1,486 @@
+"""Training: what is learned, at which rate, with what loss, and that a kill changes nothing."""
+
+import hashlib
+import json
+import math
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from transformers import GPT2Config, GPT2LMHeadModel, MambaConfig, MambaForCausalLM
+from trl import DPOConfig, DPOTrainer
+
+from autodidact_contract.artifacts import File, artifact_digest
+from autodidact_contract.records import Evaluation, Instruction, Pair
+from autodidact_contract.stages import Training
+from autodidact_store import open_store
+from autodidact_worker import distributed, models, rows, safety, trainers, training
+from autodidact_worker.checkpoints import Checkpoints
+from autodidact_worker.distributed import Layout
+from autodidact_worker.errors import StoppedError, UserError
+from autodidact_worker.frame import Context, InputArtifact, Output
+from autodidact_worker.stages import train_dpo, train_sft
+from worker import chain
+
+Run = Callable[..., tuple[Path, Output]]
+
+INSTRUCTIONS = [Instruction(prompt=f"say {i}:", response="ab" * (i % 5 + 1)) for i in range(20)]
+EVALUATIONS = [Evaluation(prompt="Aabcde:", response="abcde", judgement="yyyyy=5", score=5)] * 4
+PAIRS = [
+    Pair(
+        prompt_id=f"{i:016x}",
+        prompt=f"say {i}:",
+        chosen="ab" * (i % 3 + 1),
+        rejected="cd" * (i % 4 + 1),
+        chosen_id=f"{i}-0",
+        rejected_id=f"{i}-1",
+        chosen_score=4,
+        rejected_score=1,
+    )
+    for i in range(12)
+]
+SMALL = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3, "warmup_steps": 0}
+
+
+@pytest.fixture
+def run(tmp_path: Path, llama: Path) -> Run:
+    """Runs a training stage on small rows and returns its folder and its output."""
+
+    def call(
+        kind: Any = train_sft, /, *, model: Path = llama, **fields: Any
+    ) -> tuple[Path, Output]:
+        place = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
+        inputs = {"model": model}
+        given = {k: fields.pop(k) for k in ("instructions", "evaluations", "pairs") if k in fields}
+        if kind is train_sft:
+            given.setdefault("instructions", INSTRUCTIONS)
+        for name, values in given.items():
+            inputs[name] = place / name
+            inputs[name].mkdir(parents=True)
+            file = "pairs-00000.jsonl" if name == "pairs" else rows.DATA
+            rows.write(inputs[name] / file, values)
+        where = {k: fields.pop(k) for k in ("store", "stopping", "progress") if k in fields}
+        make = chain.sft_config if kind is train_sft else chain.dpo_config
+        out, scratch = place / "out", place / "scratch"
+        out.mkdir(parents=True)
+        scratch.mkdir()
+        context = Context(
+            config=make(**(SMALL | fields)),
+            inputs={name: InputArtifact(path=path) for name, path in inputs.items()},
+            out=out,
+            scratch=scratch,
+            namespace="team",
+            key="0a1b",
+            **where,
+        )
+        return out, kind.run(context)
+
+    return call
+
+
+def digest(folder: Path) -> str:
+    """The digest the folder would have as an artifact."""
+    return artifact_digest(
+        File(
+            path=path.name,
+            size=0,
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            location="",
+        )
+        for path in folder.iterdir()
+    )
+
+
+def rate(step: int, **changes: Any) -> float:
+    """Learning rate at a step of eleven."""
+    values = {"learning_rate": 1.0, "final_learning_rate": 0.2, "warmup_steps": 0, **changes}
+    return training.learning_rate(SimpleNamespace(**values), step, 11)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "begin", "quarter", "middle", "end"),
+    [
+        # 0.2 + 0.8 (1 + cos(pi/5)) / 2 = 0.923607
+        ("cosine", 1.0, 0.923607, 0.6, 0.2),
+        ("linear", 1.0, 0.84, 0.6, 0.2),
+        ("constant", 1.0, 1.0, 1.0, 1.0),
+    ],
+)
+def test_learning_rate_falls_to_its_final_value(
+    schedule: str, begin: float, quarter: float, middle: float, end: float
+) -> None:
+    """Exact at the first step, after a fifth, half way and at the very last step."""
+    found = [rate(step, schedule=schedule) for step in (0, 2, 5, 10)]
+    assert found == pytest.approx([begin, quarter, middle, end], abs=1e-6)
+
+
+def test_learning_rate_warms_up() -> None:
+    """It reaches its peak in the asked number of steps and falls from there."""
+    found = [rate(step, schedule="linear", warmup_steps=4) for step in range(11)]
+    assert found[:5] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
+    assert found[7] == pytest.approx(0.6)
+    assert found[10] == pytest.approx(0.2)
+
+
+def test_the_trainer_uses_our_rates(run: Run) -> None:
+    """What the optimiser had at each of six steps is what the schedule says."""
+    out, output = run(learning_rate=1e-3, final_learning_rate=1e-4, schedule="linear", batch_size=4)
+    lines = [json.loads(line) for line in (out / safety.CURVE).read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5]
+    wanted = [1e-3, 7.75e-4, 5.5e-4, 3.25e-4, 1e-4]
+    assert [line["learningRate"] for line in lines] == pytest.approx(wanted)
+    assert output.counts["steps"] == 5
+
+
+def test_order_shows_every_row_once_an_epoch() -> None:
+    """Two and a half epochs: each row twice or thrice, the same for the same seed."""
+    lengths = [number % 7 + 1 for number in range(40)]
+    found = training.order(lengths, 2.5, 8, seed=0)
+    assert len(found) == 100
+    assert set(Counter(found).values()) == {2, 3}
+    assert found == training.order(lengths, 2.5, 8, seed=0)
+    assert found != training.order(lengths, 2.5, 8, seed=1)
+
+
+def test_order_puts_similar_lengths_together() -> None:
+    """Of long and short rows, at most one full batch has both, and batches are not sorted."""
+    lengths = [100 if number % 4 == 0 else 5 for number in range(320)]
+    found = training.order(lengths, 1, 16, seed=0)
+    kinds = [{lengths[row] for row in found[i : i + 16]} for i in range(0, 320, 16)]
+    assert sum(len(kind) == 2 for kind in kinds) <= 1
+    assert kinds != sorted(kinds, key=max)
+
+
+@pytest.mark.parametrize(
+    ("batch", "micro", "world", "wanted"),
+    [(16, None, 1, (16, 1)), (16, 2, 4, (2, 2)), (16, None, 8, (2, 1)), (16, 16, 1, (16, 1))],
+)
+def test_batch_size_is_global(
+    batch: int, micro: int | None, world: int, wanted: tuple[int, int]
+) -> None:
+    """Rows of a pass times passes times processes make the batch."""
+    config: Any = SimpleNamespace(batch_size=batch, micro_batch_size=micro)
+    assert training.micro_batches(config, world) == wanted
+
+
+@pytest.mark.parametrize(("batch", "micro", "world"), [(16, 3, 1), (16, None, 3), (2, None, 4)])
+def test_batches_that_do_not_divide_are_refused(batch: int, micro: int | None, world: int) -> None:
+    """The sentence has all three numbers."""
+    config: Any = SimpleNamespace(batch_size=batch, micro_batch_size=micro)
+    with pytest.raises(UserError, match=f"batchSize {batch} is not a multiple of {world} "):
+        training.micro_batches(config, world)
+
+
+def test_targets_end_in_the_end_token(llama: Path) -> None:
+    """The prompt's tokens are those of sampling; only a cut target loses its end."""
+    tokenizer = models.load_tokenizer(llama)
+    row = training.tokenize(tokenizer, "row 1", "abc", ["de"], limit=6)
+    assert row.prompt == models.prompt_ids(tokenizer, "abc")
+    assert row.targets == ([*tokenizer("de").input_ids, tokenizer.eos_token_id],)
+    assert (row.length, row.tokens, row.truncated) == (6, 6, False)
+    cut = training.tokenize(tokenizer, "row 1", "abc", ["de", "d"], limit=5)
+    assert cut.targets[0] == tokenizer("de").input_ids
+    assert cut.targets[1][-1] == tokenizer.eos_token_id
+    assert cut.truncated
+
+
+def test_a_chat_template_is_used_as_in_sampling(llama: Path) -> None:
+    """The prompt is the rendered user turn, and the target is the bare reply with its end."""
+    tokenizer = models.load_tokenizer(llama)
+    tokenizer.chat_template = "{% for m in messages %}<{{ m.content }}>{% endfor %}:"
+    row = training.tokenize(tokenizer, "row 1", "abc", ["de"], limit=20)
+    assert tokenizer.decode(row.prompt) == "<abc>:"
+    assert tokenizer.decode(row.targets[0]) == "de<eos>"
+
+
+def test_prompts_without_room_are_named(run: Run) -> None:
+    """A row whose prompt alone fills the context cannot be learned."""
+    long = [*INSTRUCTIONS, Instruction(prompt="a" * 50, response="b")]
+    with pytest.raises(UserError, match="instructions row 21: its prompt alone has 50 tokens"):
+        run(instructions=long, max_length=50)
+
+
+def test_sft_learns_replies_and_judgements(run: Run) -> None:
+    """Rows of both kinds are counted, cut ones as well; the loss falls; the model is safe."""
+    out, output = run(
+        instructions=[*INSTRUCTIONS, Instruction(prompt="abc", response="d" * 60)],
+        evaluations=EVALUATIONS,
+        epochs=6,
+        max_length=40,
+        learning_rate=1e-2,
+    )
+    curve = [json.loads(line)["loss"] for line in (out / safety.CURVE).read_text().splitlines()]
+    assert sum(curve[-4:]) < 0.7 * sum(curve[:4])
+    counts = output.counts
+    assert (counts["rows"], counts["truncated"], counts["steps"]) == (25, 1, 38)
+    assert output.metrics["loss"].value == pytest.approx(sum(curve[-4:]) / 4)
+    safety.check(out)
+    names = {path.name for path in out.iterdir()}
+    assert names == {
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "training_log.jsonl",
+    }
+
+
+def test_only_targets_are_learned(llama: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """The first loss is the mean negative log-probability of reply and end tokens alone."""
+    row = INSTRUCTIONS[1]
+    model, tokenizer = models.load(llama)
+    prompt, target = models.prompt_ids(tokenizer, row.prompt), tokenizer(row.response).input_ids
+    ids = [*prompt, *target, tokenizer.eos_token_id]
+    with torch.no_grad():
+        logs = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+    learned = range(len(prompt), len(ids))
+    wanted = -sum(float(logs[i - 1, ids[i]]) for i in learned) / len(learned)
+    inputs = tmp_path / "instructions"
+    inputs.mkdir()
+    rows.write(inputs / rows.DATA, [row])
+    monkeypatch.setattr(trainers, "WINDOW", 1)
+    output = chain.run(
+        chain.sft_config(**SMALL), {"model": llama, "instructions": inputs}, tmp_path / "out"
+    )
+    assert output.metrics["loss"].value == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("policy", "reference", "nll", "loss"),
+    [
+        ((-10.0, -12.0), (-10.0, -12.0), 0, 0.693147),
+        ((-9.0, -14.0), (-10.0, -12.0), 0, 0.554355),
+        ((-13.0, -12.0), (-10.0, -12.0), 0, 0.854355),
+        ((-9.0, -14.0), (-10.0, -12.0), 1, 1.554355),
+    ],
+)
+def test_dpo_loss_is_the_paper_s(
+    llama: Path,
+    tmp_path: Path,
+    policy: tuple[float, float],
+    reference: tuple[float, float],
+    nll: float,
+    loss: float,
+) -> None:
+    """TRL's loss on given log-probabilities: beta 0.1, nine tokens a reply, computed by hand."""
+    trainer = _dpo_trainer(llama, tmp_path, nll)
+    logs = torch.zeros(2, 10)
+    for row, value in enumerate(policy):
+        logs[row, 1:] = value / 9
+    logs.requires_grad_()
+    trainer.model.train()
+    mask = torch.tensor([[0, 0, *[1] * 9]] * 2)
+    batch = {
+        "input_ids": torch.ones(2, 11, dtype=torch.long),
+        "attention_mask": torch.ones(2, 11, dtype=torch.long),
+        "completion_mask": mask,
+        "ref_chosen_logps": torch.tensor(reference[:1]),
+        "ref_rejected_logps": torch.tensor(reference[1:]),
+    }
+    zeros = torch.zeros(2, 10)
+
+    def forward(**_: Any) -> SimpleNamespace:
+        return SimpleNamespace(
+            log_probs=logs, entropy=zeros, mean_logits=zeros, is_top1=zeros.bool()
+        )
+
+    found = trainer.compute_loss(forward, batch)
+    assert found.item() == pytest.approx(loss, abs=1e-5)
+    found.backward()
+    if not nll and policy == (-9.0, -14.0):
+        assert float(logs.grad[0, 1]) == pytest.approx(-0.042556, abs=1e-6)
+
+
+def _dpo_trainer(llama: Path, folder: Path, nll: float) -> Any:
+    context = SimpleNamespace(scratch=folder, config=chain.dpo_config(nll_coefficient=nll))
+    made: list[DPOConfig] = []
+
+    def stop(_: Any, arguments: DPOConfig, *__: Any) -> None:
+        made.append(arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainers, "_train", stop)
+        trainers.dpo(context, None, [], Layout(gpu=False))  # type: ignore[arg-type]
+    loaded = models._load(llama)
+    data = {"prompt_ids": [[5]], "chosen_ids": [[6]], "rejected_ids": [[7]]}
+    trainer = trainers._Dpo(
+        model=loaded.model,
+        args=made[0],
+        train_dataset=Dataset.from_dict(data),
+        processing_class=loaded.tokenizer,
+    )
+    assert isinstance(trainer, DPOTrainer)
+    return trainer
+
+
+def test_dpo_starts_at_its_reference(run: Run, llama: Path) -> None:
+    """The first loss is ln 2 and the margin grows; the starting model's files stay as they were."""
+    before = digest(llama)
+    out, output = run(train_dpo, pairs=PAIRS, epochs=4, batch_size=6)
+    curve = [json.loads(line) for line in (out / safety.CURVE).read_text().splitlines()]
+    assert curve[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
+    assert curve[-1]["rewardsMargin"] > 0.01
+    assert output.metrics["rewardsAccuracy"].value == 1.0
+    assert output.counts["rows"] == 12
+    assert digest(llama) == before
+    safety.check(out)
+
+
+def test_no_pairs_end_the_run(run: Run) -> None:
+    """Nothing to learn from is the user's to solve, and is said so."""
+    with pytest.raises(UserError, match="no preference pair") as caught:
+        run(train_dpo, pairs=[])
+    assert caught.value.reason == "NoPairs"
+
+
+def test_a_loss_that_is_no_number_ends_the_run(run: Run) -> None:
+    """The sentence has step, rate and remedy, and nothing is written."""
+    with pytest.raises(UserError, match=r"at step \d+ of .* lower learningRate") as caught:
+        run(learning_rate=1e30, max_grad_norm=1e30, epochs=4)
+    assert caught.value.reason == "NaNLoss"
+
+
+def test_the_same_seed_makes_the_same_bytes(run: Run) -> None:
+    """Twice the same with dropout and accumulation, and other bytes for another seed."""
+    digests = [digest(run(seed=seed, dropout=0.1, micro_batch_size=2)[0]) for seed in (0, 0, 1)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3])
+def test_dropout_is_what_was_asked(llama: Path, value: float) -> None:
+    """Two passes in training differ with dropout and agree without; modules are counted."""
+    begin = training.start(llama, chain.sft_config(dropout=value), Layout(gpu=False))
+    begin.model.train()
+    ids = torch.arange(4, 24)[None]
+    with torch.no_grad():
+        first, second = begin.model(ids).logits, begin.model(ids).logits
+    assert torch.equal(first, second) == (value == 0)
+    assert begin.dropouts == (2 if value else 0)
+
+
+def test_dropout_is_not_left_in_the_result(run: Run, llama: Path) -> None:
+    """The written config has the dropout of the model that was given."""
+    out, output = run(dropout=0.2)
+    assert output.counts["dropoutModules"] == 2
+    name = "attention_dropout"
+    assert json.loads((out / "config.json").read_text())[name] == 0.0
+    assert json.loads((llama / "config.json").read_text())[name] == 0.0
+
+
+def test_dropout_that_cannot_be_applied_is_refused(tmp_path: Path, llama: Path) -> None:
+    """A Mamba has none: better no training than one without what was asked."""
+    shape = {"vocab_size": 100, "hidden_size": 16, "num_hidden_layers": 1, "state_size": 4}
+    MambaForCausalLM(MambaConfig(**shape)).save_pretrained(tmp_path / "mamba")
+    for path in llama.glob("tokenizer*"):
+        shutil.copy(path, tmp_path / "mamba")
+    layout = Layout(gpu=False)
+    with pytest.raises(UserError, match="mamba has no dropout") as caught:
+        training.start(tmp_path / "mamba", chain.sft_config(dropout=0.1), layout)
+    assert caught.value.reason == "DropoutNotApplicable"
+    assert training.start(tmp_path / "mamba", chain.sft_config(), layout).dropouts == 0
+
+
+def test_every_dropout_of_gpt2_is_set(tmp_path: Path, llama: Path) -> None:
+    """An architecture with its own defaults gets ours everywhere, also none at all."""
+    config = GPT2Config(vocab_size=100, n_embd=16, n_layer=1, n_head=2, n_positions=64)
+    GPT2LMHeadModel(config).save_pretrained(tmp_path / "gpt2")
+    for path in llama.glob("tokenizer*"):
+        shutil.copy(path, tmp_path / "gpt2")
+    with_it = training.start(tmp_path / "gpt2", chain.sft_config(dropout=0.2), Layout(gpu=False))
+    # Embedding, attention probabilities, attention output, MLP output.
+    assert with_it.dropouts == 4
+    assert {m.p for m in with_it.model.modules() if isinstance(m, torch.nn.Dropout)} == {0.2}
+    without = training.start(tmp_path / "gpt2", chain.sft_config(), Layout(gpu=False))
+    assert without.dropouts == 0
+    assert without.limit == 64
+
+
+class _Killed(BaseException):
+    """Stands for SIGKILL: nothing in the worker can catch it."""
+
+
+@pytest.mark.parametrize("kind", [train_sft, train_dpo])
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_a_resumed_training_ends_with_the_same_bytes(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, how: str
+) -> None:
+    """Stopped or killed after the third step, the next attempt's artifact is the uninterrupted."""
+    (tmp_path / "store").mkdir()
+    store = open_store(str(tmp_path / "store"))
+    settings: dict[str, Any] = {"dropout": 0.1, "weight_decay": 0.01, "epochs": 2, "store": store}
+    if kind is train_dpo:
+        settings["pairs"] = PAIRS
+    uninterrupted = run(kind, **settings)
+    seen: list[int] = []
+
+    def progress(step: int, _: int, **__: float) -> None:
+        seen.append(step)
+        if how == "kill" and step == 4:
+            raise _Killed
+
+    if how == "kill":
+        monkeypatch.setenv("AUTODIDACT_CHECKPOINT_SECONDS", "0")
+    with pytest.raises(StoppedError if how == "stop" else _Killed):
+        run(kind, progress=progress, stopping=lambda: len(seen) >= 2 and how == "stop", **settings)
+    saved = Checkpoints.of(
+        store, "team", kind.__name__.rpartition(".")[2].replace("_", "-"), "0a1b"
+    )
+    marker = saved.latest()
+    assert marker is not None
+    assert marker.step == 3
+    seen.clear()
+    monkeypatch.delenv("AUTODIDACT_CHECKPOINT_SECONDS", raising=False)
+    again = run(kind, progress=lambda step, *_, **__: seen.append(step), **settings)
+    assert seen[0] == 4
+    assert digest(again[0]) == digest(uninterrupted[0])
+    assert again[1] == uninterrupted[1]
+
+
+def test_stopping_without_a_store_says_so(run: Run) -> None:
+    """Run by hand there is nowhere to save."""
+    with pytest.raises(StoppedError, match="lost, for there is no store"):
+        run(stopping=lambda: True)
+
+
+def test_wrong_layouts_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer processes than the stage has, or an unknown engine, do not train silently."""
+    monkeypatch.setenv("AUTODIDACT_WORLD_SIZE", "8")
+    with pytest.raises(UserError, match="asks for 8 processes but 1 were started"):
+        Layout.of_environment()
+    monkeypatch.setenv("AUTODIDACT_WORLD_SIZE", "1")
+    monkeypatch.setenv("AUTODIDACT_DEEPSPEED", "zero9")
+    with pytest.raises(UserError, match="not none, zero2 or zero3"):
+        Layout.of_environment()
+    monkeypatch.setenv("AUTODIDACT_DEEPSPEED", "zero3")
+    assert Layout.of_environment().engine == "zero3"
+
+
+@pytest.mark.parametrize(
+    ("layout", "processes", "says"),
+    [
+        (Layout(world=2, gpu=False), 1, "2 processes were asked for, but accelerate has 1"),
+        (Layout(world=1, gpu=False), 2, "1 processes were asked for, but accelerate has 2"),
+        (Layout(engine="zero3", gpu=False), 1, "DeepSpeedEngine was asked for, not Linear"),
+    ],
+)
+def test_silent_fallbacks_are_noticed(layout: Layout, processes: int, says: str) -> None:
+    """What trains is compared with what was asked."""
+    model = torch.nn.Linear(1, 1)
+    trainer = SimpleNamespace(
+        accelerator=SimpleNamespace(num_processes=processes), model=model, model_wrapped=model
+    )
+    with pytest.raises(UserError, match=says):
+        distributed.check_engine(trainer, layout)
+
+
+def test_configs_are_trainings() -> None:
+    """The toy's settings are valid stage configs."""
+    assert isinstance(chain.sft_config(), Training)
+    assert isinstance(chain.dpo_config(), Training)
