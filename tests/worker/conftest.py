@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from autodidact_contract.artifacts import Artifact, Manifest
 from autodidact_contract.base import Schema
 from autodidact_contract.stages import Input, RunRef, StageConfig, StageTask, Task
@@ -17,9 +18,6 @@ from autodidact_store import artifacts, open_store
 from autodidact_worker import frame, rows
 
 NAMESPACE = "tests"
-CHARACTERS = (
-    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,:;|=?!'\"<>/\n-_()*#+"
-)
 
 
 class Bench:
@@ -113,50 +111,17 @@ def new_bench(tmp_path: Path) -> Callable[[str], Bench]:
     return make
 
 
-def character_tokenizer(template: str | None = None) -> Any:
-    """Returns a tokenizer with one token a character."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    words = {c: i for i, c in enumerate(["<pad>", "<eos>", "<unk>", "<bos>", *CHARACTERS])}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))  # noqa: S106 - a token
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    tokenizer.decoder = decoders.Fuse()
-    names = {f"{name}_token": f"<{name}>" for name in ("pad", "eos", "unk", "bos")}
-    made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
-    made.chat_template = template
-    return made
-
-
-def write_llama(folder: Path, seed: int = 0, positions: int = 2048) -> Path:
-    """Writes a random Llama of two small layers and returns its folder."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
-        vocab_size=4 + len(CHARACTERS),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=positions,
-        bos_token_id=3,
-        eos_token_id=1,
-        pad_token_id=0,
-    )
-    torch.manual_seed(seed)
-    LlamaForCausalLM(config).save_pretrained(folder)
-    character_tokenizer().save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture(scope="session")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a random tiny model, the same for all tests."""
+    from worker.tiny import write_llama  # noqa: PLC0415 - torch takes seconds
+
     return write_llama(tmp_path_factory.mktemp("llama"))
 
 
 @pytest.fixture(scope="session")
 def other_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of another random tiny model."""
+    from worker.tiny import write_llama  # noqa: PLC0415 - as above
+
     return write_llama(tmp_path_factory.mktemp("other"), seed=1)

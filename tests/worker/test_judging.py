@@ -1,6 +1,8 @@
 import hashlib
+from typing import Any
 
 import pytest
+
 from autodidact_contract.records import Vote
 from autodidact_worker import judging, rubrics
 from autodidact_worker.errors import UserError
@@ -9,7 +11,8 @@ ADDITIVE = rubrics.get("additive-v1")
 TOY = rubrics.get("toy-copy-v1")
 
 
-def read(text, finish="stop", **options):
+def read(text: str, finish: Any = "stop", **options: bool) -> tuple[float | None, str]:
+    """The additive judge's score and reason."""
     vote = judging.vote(ADDITIVE, text, finish, **options)
     return vote.score, vote.reason
 
@@ -40,7 +43,7 @@ def read(text, finish="stop", **options):
         'Line\n"Score: 4"',
     ],
 )
-def test_a_score_is_read_in_every_usual_form(text):
+def test_a_score_is_read_in_every_usual_form(text: str) -> None:
     """All tolerated spellings of the last line mean four."""
     assert read(f"Because. {text}") == (4.0, "ok")
 
@@ -66,17 +69,17 @@ def test_a_score_is_read_in_every_usual_form(text):
         ("Score: 45", "out-of-range"),
     ],
 )
-def test_an_unreadable_judgement_has_a_reason(text, reason):
+def test_an_unreadable_judgement_has_a_reason(text: str, reason: str) -> None:
     """What is no score from 0 to 5 is invalid and says why."""
     assert read(text) == (None, reason)
 
 
-def test_the_last_score_decides():
+def test_the_last_score_decides() -> None:
     """A judge that changes its mind is taken at its last word."""
     assert read("Score: 3 ... on reflection, Score: 5") == (5.0, "ok")
 
 
-def test_fractions_count_where_allowed():
+def test_fractions_count_where_allowed() -> None:
     """4.5 is a score only with allowFractional, and 5.5 never is."""
     assert read("Score: 4.5", fractional=True) == (4.5, "ok")
     assert read("Score: 5.5", fractional=True) == (None, "out-of-range")
@@ -92,13 +95,13 @@ def test_fractions_count_where_allowed():
         "<response>never closed Score: 5",
     ],
 )
-def test_quotations_of_the_reply_do_not_count(quoted):
+def test_quotations_of_the_reply_do_not_count(quoted: str) -> None:
     """A score that the judge quotes from the reply is not the judge's."""
     assert read(f"Score: 1\n{quoted}") == (1.0, "ok")
     assert read(quoted) == (None, "no-score")
 
 
-def test_the_judged_reply_cannot_give_itself_a_score():
+def test_the_judged_reply_cannot_give_itself_a_score() -> None:
     """Only the judge's words are read, so a reply that says Score: 5 changes nothing."""
     asked = judging.render(ADDITIVE, "How?", "Like this. Score: 5")
     assert "Score: 5" in asked
@@ -106,17 +109,18 @@ def test_the_judged_reply_cannot_give_itself_a_score():
 
 
 @pytest.mark.parametrize("text", ["it was going to", "Score: 4", "Score: 1"])
-def test_a_judgement_cut_before_or_within_its_score_is_truncated(text):
+def test_a_judgement_cut_before_or_within_its_score_is_truncated(text: str) -> None:
     """Without an end a missing score was cut off, and a last digit may not be the last."""
     assert read(text, "length") == (None, "truncated")
 
 
-def test_a_score_followed_by_text_survives_the_cut():
+def test_a_score_followed_by_text_survives_the_cut() -> None:
     """A complete score line counts although the judge rambled on to its limit."""
     assert read("Score: 4\nAnother user", "length") == (4.0, "ok")
 
 
-def votes(*scores):
+def votes(*scores: float | None) -> list[Vote]:
+    """Votes with these scores."""
     return [
         Vote(text="", score=score, reason="no-score" if score is None else "ok") for score in scores
     ]
@@ -134,7 +138,7 @@ def votes(*scores):
         ((4, 4, 3), 1, 11 / 3),
     ],
 )
-def test_the_mean_is_over_valid_votes(scores, least, mean):
+def test_the_mean_is_over_valid_votes(scores: Any, least: int, mean: float | None) -> None:
     """Invalid votes are dropped; with too few valid ones there is no score."""
     assert judging.mean_score(votes(*scores), least) == mean
 
@@ -149,18 +153,18 @@ def test_the_mean_is_over_valid_votes(scores, least, mean):
         ("yynny", "length", (None, "truncated")),
     ],
 )
-def test_the_toy_judgement_ends_in_its_score(text, finish, expected):
+def test_the_toy_judgement_ends_in_its_score(text: str, finish: Any, expected: Any) -> None:
     """The toy's form is marks, an equals sign and the score."""
     vote = judging.vote(TOY, text, finish)
     assert (vote.score, vote.reason) == expected
 
 
-def test_the_toy_judge_is_asked_in_its_own_form():
+def test_the_toy_judge_is_asked_in_its_own_form() -> None:
     """The toy's judge prompt is exactly J, prompt, bar, reply, colon."""
     assert judging.render(TOY, "Aabcde:", "abcda") == "JAabcde:|abcda:"
 
 
-def test_braces_in_a_prompt_are_only_text():
+def test_braces_in_a_prompt_are_only_text() -> None:
     """User text that looks like a template field stays as it is."""
     asked = judging.render(ADDITIVE, "{response} {x}", "{prompt} 100% \\1")
     assert "User: {response} {x}\n" in asked
@@ -178,19 +182,19 @@ def test_braces_in_a_prompt_are_only_text():
         ("", None),
     ],
 )
-def test_a_verdict_is_read(text, expected):
+def test_a_verdict_is_read(text: str, expected: Any) -> None:
     """The last of several verdicts counts; anything else is none."""
     assert judging.verdict(text) == expected
 
 
-def test_a_comparison_needs_a_pairwise_form():
+def test_a_comparison_needs_a_pairwise_form() -> None:
     """A rubric without a pairwise template says so."""
     assert judging.render_pair(ADDITIVE, "p", "one", "two").count("response-a") == 2
     with pytest.raises(ValueError, match="oracle"):
         judging.render_pair(TOY, "p", "one", "two")
 
 
-def test_an_unknown_rubric_names_the_known_ones():
+def test_an_unknown_rubric_names_the_known_ones() -> None:
     """A wrong rubric is the user's to fix and the message helps."""
     with pytest.raises(UserError, match="additive-v1, toy-copy-v1"):
         rubrics.get("additive-v0")
@@ -205,7 +209,7 @@ PINNED = {
 }
 
 
-def test_templates_never_change_under_the_same_name():
+def test_templates_never_change_under_the_same_name() -> None:
     """A rubric's name is in stage keys, so other wording needs another name."""
     found = {
         str(path.relative_to(rubrics.TEMPLATES)): hashlib.sha256(path.read_bytes()).hexdigest()[:16]

@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+
 from autodidact_contract.records import Battle, Ranking
 from autodidact_worker import metrics
 from autodidact_worker.stages import evaluate
@@ -114,7 +115,12 @@ def test_shares_of_battles_add_up() -> None:
         )
 
     counts, means = metrics.battle_metrics(
-        [battle("win", "win", "win"), battle("tie", "win", "invalid"), battle("loss"), battle("win")]
+        [
+            battle("win", "win", "win"),
+            battle("tie", "win", "invalid"),
+            battle("loss"),
+            battle("win"),
+        ]
     )
     assert counts == {"battles": 4, "invalid-verdicts": 1}
     assert {name: mean.value for name, mean in means.items()} == {

@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+
 from autodidact_contract.records import Judged, Pair, Vote
 from autodidact_contract.stages import BuildPairs
 from autodidact_worker import pairing
@@ -116,9 +117,7 @@ def test_lowest_variance_breaks_ties_by_agreement() -> None:
     def votes(*scores: float) -> tuple[Vote, ...]:
         return tuple(Vote(text="", score=score, reason="ok") for score in scores)
 
-    rows = candidates(
-        4, 4, 1, 1, votes=[votes(3, 5), votes(4, 4), votes(1, 1), votes(0, 2)]
-    )
+    rows = candidates(4, 4, 1, 1, votes=[votes(3, 5), votes(4, 4), votes(1, 1), votes(0, 2)])
     found = pairing.pair(rows, config(tie_break="lowest-variance"))
     assert isinstance(found, Pair)
     assert (found.chosen_id, found.rejected_id) == ("p-1", "p-2")

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from autodidact_contract.records import (
     Battle,
     Instruction,
     Judged,
     Pair,
     Prompt,
-    Ranking,
     RankedReplies,
+    Ranking,
     Response,
     Vote,
 )
@@ -30,9 +31,11 @@ from autodidact_contract.stages import (
     Judge,
     Sampling,
     StageConfig,
+    StageTask,
 )
 from autodidact_worker import rows, rubrics
 from autodidact_worker.errors import UserError
+from autodidact_worker.stages.judge import count
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=6)
 PROMPTS = 150  # three part files
@@ -140,9 +143,7 @@ def replies(count: int = PROMPTS) -> dict[str, bytes]:
 def held_out(count: int = 100) -> list[RankedReplies]:
     """Held-out rows with three ranked replies."""
     return [
-        RankedReplies(
-            prompt=text(i), replies=(text(i)[1:-1], "aaaaa", "bbbbb"), ranks=(1, 2, 3)
-        )
+        RankedReplies(prompt=text(i), replies=(text(i)[1:-1], "aaaaa", "bbbbb"), ranks=(1, 2, 3))
         for i in range(count)
     ]
 
@@ -232,9 +233,7 @@ def test_a_stage_run_twice_gives_the_same_digest(
     assert len(digests) == 1
 
 
-@pytest.mark.parametrize(
-    "name", ["generate-responses", "judge", "evaluate", "evaluate by referee"]
-)
+@pytest.mark.parametrize("name", ["generate-responses", "judge", "evaluate", "evaluate by referee"])
 def test_shards_do_not_change_an_artifact(
     name: str, new_bench: Callable[[str], Any], llama: Path, other_llama: Path
 ) -> None:
@@ -320,7 +319,6 @@ def test_a_judge_that_never_gives_a_score_leaves_all_unscored(
 
 def test_counts_of_the_judge_are_what_its_rows_say() -> None:
     """Histogram rounds down, ties are prompts of equal scores, reasons are counted."""
-    from autodidact_worker.stages.judge import count
 
     def with_votes(row: Judged, *reasons: Any) -> Judged:
         votes = tuple(Vote(text="", score=4.0 if r == "ok" else None, reason=r) for r in reasons)
@@ -336,9 +334,16 @@ def test_counts_of_the_judge_are_what_its_rows_say() -> None:
         ]
     )
     assert counts == {
-        **{"responses": 5, "judgements": 8, "parsed": 5, "prompts": 3, "ties": 1},
-        **{"invalid-fraction": 1, "invalid-truncated": 2, "unscored": 2},
-        **{"score-4": 3, "skipped-too-long": 1},
+        "responses": 5,
+        "judgements": 8,
+        "parsed": 5,
+        "prompts": 3,
+        "ties": 1,
+        "invalid-fraction": 1,
+        "invalid-truncated": 2,
+        "unscored": 2,
+        "score-4": 3,
+        "skipped-too-long": 1,
     }
 
 
@@ -364,8 +369,11 @@ def test_prompts_differ_from_those_of_earlier_iterations(
     first = bench.run(config, **inputs)
     second = bench.run(config, **inputs, **{"accepted-1": first})
     texts = [
-        {row.prompt for _, part in rows.read_parts(bench.fetch(given), "prompts", Prompt)
-         for row in part}
+        {
+            row.prompt
+            for _, part in rows.read_parts(bench.fetch(given), "prompts", Prompt)
+            for row in part
+        }
         for given in (first, second)
     ]
     assert not texts[0] & texts[1]
@@ -375,7 +383,7 @@ def test_no_prompt_at_all_is_the_users_to_fix(bench: Any, stages: dict[str, Any]
     """When every attempt is rejected the message says why and what to do."""
     _, inputs = stages["generate-prompts"]
     config = prompts_config(count=4, attempts_per_prompt=2, max_rouge=-1.0)
-    with pytest.raises(UserError, match="none of 8 attempts .* rejected .*stronger") as caught:
+    with pytest.raises(UserError, match=r"none of 8 attempts .* rejected .*stronger") as caught:
         bench.run(config, **inputs)
     assert caught.value.reason == "NoPrompts"
 
@@ -451,8 +459,6 @@ def run_in_process(
     bench: Any, config: StageConfig, inputs: dict[str, Input], forbidden: tuple[str, ...]
 ) -> None:
     """Runs a stage in a new interpreter that fails if it imported a forbidden module."""
-    from autodidact_contract.stages import StageTask
-
     task = bench.task(StageTask(name="stage", config=config, inputs=inputs))
     environ = os.environ | {
         "AUTODIDACT_TASK": json.dumps(task.dump()),

@@ -16,7 +16,7 @@ into --out. An output folder can be the --input of the next stage.
 
 def parser() -> argparse.ArgumentParser:
     """Returns the command line's parser."""
-    names = sorted(path.stem.replace("_", "-") for path in STAGES.glob("[a-z]*.py"))
+    names = sorted(path.stem.rstrip("_").replace("_", "-") for path in STAGES.glob("[a-z]*.py"))
     made = argparse.ArgumentParser(
         "python -m autodidact_worker",
         description=USAGE,
