@@ -6,7 +6,8 @@ Everything listens on free loopback ports, so any number of clusters can run sid
 when the `with` ends or when this process dies.
 There is no node until `add_node` starts one.
 
-Not emulated: Services have addresses but nothing routes to them, and there is no cluster DNS.
+Not emulated: Services have addresses but nothing routes to them, and there is no cluster DNS; the
+process node makes up for it where it can.
 """
 
 import json

@@ -11,6 +11,7 @@ from cluster.container_environment import container_variables, expand
 from cluster.node_settings import NodeSettings
 from cluster.paths import PathMap
 from cluster.pod_inputs import NotReadyError, PodInputs
+from cluster.service_names import ServiceNames
 from cluster.volumes import Volumes
 
 ACCOUNT_MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -32,6 +33,7 @@ class Launcher:
         directory: The pod's directory on the node.
         volumes: The pod's volumes.
         inputs: The pod's ConfigMaps, Secrets and tokens.
+        names: Where Services are.
     """
 
     settings: NodeSettings
@@ -41,6 +43,7 @@ class Launcher:
     directory: Path
     volumes: Volumes
     inputs: PodInputs
+    names: ServiceNames
 
     def log_file(self, container: str, attempt: int) -> Path:
         """Return where a run of a container writes its output."""
@@ -61,18 +64,24 @@ class Launcher:
             }
         )
         basis = self._basis(paths)
-        variables = await container_variables(self.pod, container, self.inputs, basis)
-        known = {**basis, **variables}
-        own = {name: paths.rewrite(value) for name, value in variables.items()}
+        # As with the kubelet, references see the container's variables and the services'.
+        services = {name: v for name, v in basis.items() if name.startswith("KUBERNETES_")}
+        variables = await container_variables(self.pod, container, self.inputs, services)
+        known = {**services, **variables}
+        command = [expand(part, known) for part in self._command(container)]
         policy = container.get("terminationMessagePolicy")
         return Launch(
-            command=[paths.rewrite(expand(part, known)) for part in self._command(container)],
-            environment={**basis, **own},
+            command=[await self._rewrite(part, paths) for part in command],
+            environment=basis
+            | {name: await self._rewrite(value, paths) for name, value in variables.items()},
             directory=self._working_directory(container, paths),
             log=self.log_file(container["name"], attempt),
             message_file=message_file,
             message_from_log=policy == "FallbackToLogsOnError",
         )
+
+    async def _rewrite(self, text: str, paths: PathMap) -> str:
+        return await self.names.rewrite(paths.rewrite(text), self.pod)
 
     def _check_image(self, container: JsonObject) -> None:
         image = container.get("image", "")

@@ -12,11 +12,12 @@ What it does differently, because a process of the host cannot have mounts witho
   argument, and cannot have it built in. Contents of files are not rewritten.
 - A program that looks for its service account at the fixed path does not find it; KUBECONFIG names
   a kubeconfig with the same token instead.
+- Names of Services are rewritten in the same places, see `service_names`.
 - Images are ignored. A container runs its command, or the `entrypoints` setting's for its image,
   with the node's own Python first on PATH. Of the node's environment it inherits nothing.
 
-What it does not emulate at all: network namespaces (every pod is on the host's loopback interface,
-and Services are not routed), cgroups and resource limits, users and security contexts, read-only
+What it does not emulate at all: network namespaces (every pod is on the host's loopback interface, two
+that listen on one port collide), cgroups and resource limits, users and security contexts, read-only
 root file systems, liveness and startup probes, lifecycle hooks, sidecars, ephemeral containers,
 exec and port-forward.
 
@@ -27,6 +28,7 @@ import asyncio
 import itertools
 import logging
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 from cluster.api import Api, ApiError, JsonObject, Listed
@@ -35,6 +37,7 @@ from cluster.node_settings import NodeSettings
 from cluster.outcomes import timestamp
 from cluster.pod import Host, PodRunner, has_ended
 from cluster.registration import Registration, default_capacity
+from cluster.service_names import ServiceNames
 
 _log = logging.getLogger(__name__)
 
@@ -67,6 +70,7 @@ class ProcessNode:
             directory=directory,
             authority=authority,
             report=self._report,
+            names=ServiceNames(api=api, pods=self._present),
         )
         self._pods: dict[str, PodRunner] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -93,6 +97,9 @@ class ProcessNode:
             if (metadata["namespace"], metadata["name"]) == (namespace, name):
                 return pod
         return None
+
+    def _present(self) -> Iterator[JsonObject]:
+        return (runner.pod for runner in self._pods.values())
 
     def _registration(self) -> Registration:
         gpus = {"nvidia.com/gpu": str(self._settings.gpus)} if self._settings.gpus else {}

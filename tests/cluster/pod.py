@@ -19,6 +19,7 @@ from cluster.node_settings import NodeSettings
 from cluster.outcomes import Ending, Outcome, ending, timestamp
 from cluster.pod_inputs import NotReadyError, PodInputs
 from cluster.pod_status import ContainerState, PodState
+from cluster.service_names import ServiceNames
 from cluster.volumes import Volumes
 
 _RETRY_S = 0.3
@@ -36,6 +37,7 @@ class Host:
     Attributes:
         directory: The node's directory.
         authority: File of the certificate that signs the API server's.
+        names: Where Services are.
         report: Publishes a warning Event for a pod: pod, reason, message.
     """
 
@@ -44,6 +46,7 @@ class Host:
     directory: Path
     authority: Path
     report: Report
+    names: ServiceNames
 
 
 class PodRunner:
@@ -76,6 +79,7 @@ class PodRunner:
             directory=self._directory,
             volumes=self._volumes,
             inputs=inputs,
+            names=host.names,
         )
         self._lost = any("running" in s.get("state", {}) for s in _container_statuses(pod))
         self._stopping = asyncio.Event()

@@ -127,7 +127,7 @@ def test_a_killed_keeper_takes_everything_along(tmp_path: Path) -> None:
     """A kill -9 of the process that watches over the others ends them too."""
     keeper = Keeper(tmp_path)
     sleeper = keeper.start("sleeper", ["sleep", "321"], {"PATH": os.defpath})
-    psutil.Process(sleeper.pid).parent().kill()  # type: ignore[union-attr]
+    psutil.Process(sleeper.pid).parent().kill()
     eventually(lambda: not psutil.pid_exists(sleeper.pid))
     with pytest.raises(ProcessError, match="keeper is gone"):
         sleeper.exit_code()

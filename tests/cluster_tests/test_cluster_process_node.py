@@ -38,7 +38,8 @@ def _ended(cluster: Cluster, namespace: str, name: str) -> dict[str, Any]:
 
 
 def _terminated(pod: dict[str, Any]) -> dict[str, Any]:
-    return pod["status"]["containerStatuses"][0]["state"]["terminated"]
+    terminated: dict[str, Any] = pod["status"]["containerStatuses"][0]["state"]["terminated"]
+    return terminated
 
 
 def _wait_ready(cluster: Cluster, namespace: str, name: str) -> None:
@@ -192,7 +193,7 @@ def test_an_image_that_cannot_be_pulled(cluster: Cluster, namespace: str) -> Non
 
 def _waiting_reason(cluster: Cluster, namespace: str, name: str) -> str:
     statuses = _pod(cluster, namespace, name)["status"].get("containerStatuses") or [{}]
-    return statuses[0].get("state", {}).get("waiting", {}).get("reason", "")
+    return str(statuses[0].get("state", {}).get("waiting", {}).get("reason", ""))
 
 
 def test_a_projected_token_names_audience_and_pod(cluster: Cluster, namespace: str) -> None:
@@ -321,7 +322,7 @@ def test_a_crashing_container_is_restarted(cluster: Cluster, namespace: str) -> 
 
 def _restarts(cluster: Cluster, namespace: str, name: str) -> int:
     statuses = _pod(cluster, namespace, name)["status"].get("containerStatuses") or [{}]
-    return statuses[0].get("restartCount", 0)
+    return int(statuses[0].get("restartCount", 0))
 
 
 def test_a_readiness_probe_decides(cluster: Cluster, namespace: str) -> None:
@@ -338,6 +339,28 @@ def test_a_readiness_probe_decides(cluster: Cluster, namespace: str) -> None:
     assert {c["type"]: c["status"] for c in conditions}["Ready"] == "False"
     go.touch()
     _wait_ready(cluster, namespace, "probed")
+
+
+def test_a_service_is_reached_by_its_name(cluster: Cluster, namespace: str) -> None:
+    """A Service's name in a variable leads to the port its pods listen on."""
+    (port,) = free_ports(1)
+    serve = ["python", "-m", "http.server", str(port), "--bind", "127.0.0.1"]
+    ports = {"ports": [{"name": "web", "containerPort": port}]}
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "web", "namespace": namespace},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": "web"}]},
+    }
+    probe = {"readinessProbe": {"httpGet": {"path": "/", "port": "web"}}}
+    cluster.apply(service, manifests.deployment(namespace, "web", serve, container=ports | probe))
+    cluster.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=30s")
+    env = [{"name": "URL", "value": f"http://web.{namespace}.svc/"}]
+    program = "import os, urllib.request as r; print(r.urlopen(os.environ['URL']).status)"
+    client = manifests.pod(namespace, "client", ["python", "-c", program], container={"env": env})
+    cluster.apply(client)
+    _ended(cluster, namespace, "client")
+    assert _logs(cluster, namespace, "client") == "200\n"
 
 
 def test_eviction_says_so(cluster: Cluster, namespace: str) -> None:
@@ -384,8 +407,7 @@ def test_a_scripted_fault_replaces_a_run(
     outcome = Outcome(exit_code=137, reason="OOMKilled")
     process_node.script({"victim": namespace}, outcome)
     cluster.apply(manifests.job(namespace, "victim", ["true"], labels={"victim": namespace}))
-    job = eventually(lambda: _failed_job(cluster, namespace, "victim"))
-    assert job["status"]["failed"] == 1
+    eventually(lambda: _failed_job(cluster, namespace, "victim"))
     pod = cluster.get("pods", namespace=namespace)["items"][0]
     assert (_terminated(pod)["exitCode"], _terminated(pod)["reason"]) == (137, "OOMKilled")
 

@@ -68,7 +68,7 @@ def test_a_deleted_pod_fails_and_goes_away(cluster: Cluster, namespace: str) -> 
                 await api.create(pods, manifests.pod(namespace, "p", ["x"], nodeSelector=selector))
 
                 async def running() -> bool:
-                    return (await api.get(f"{pods}/p"))["status"]["phase"] == "Running"
+                    return bool((await api.get(f"{pods}/p"))["status"]["phase"] == "Running")
 
                 async def gone() -> bool:
                     return not (await api.get(pods))["items"]
