@@ -231,6 +231,17 @@ def test_user_roles_aggregate(chart: Path, rendered: list[Object]) -> None:
     assert len(rendering.of_kind(without, "ClusterRole")) == 1
 
 
+def test_strategy_without_a_second_pod(chart: Path) -> None:
+    """Where two operators cannot be side by side, the old pod can go first."""
+    objects = rendering.render(
+        chart,
+        "--set",
+        "replicas=1,updateStrategy.type=Recreate,updateStrategy.rollingUpdate=null",
+    )
+    deployment = rendering.only(objects, "Deployment")["spec"]
+    assert (deployment["replicas"], deployment["strategy"]) == (1, {"type": "Recreate"})
+
+
 def test_disruption_budget_is_optional(chart: Path, rendered: list[Object]) -> None:
     """There is a PodDisruptionBudget when asked for."""
     assert not rendering.of_kind(rendered, "PodDisruptionBudget")

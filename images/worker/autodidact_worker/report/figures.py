@@ -37,8 +37,6 @@ JUDGE_METRICS = {
     "spearman": "Spearman",
     "kendall": "Kendall",
 }
-SCALE = 5
-"""Top of the judge's additive scale; scores above it widen the histogram."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,8 @@ _VARIABLES = {_INK: "--ink", _GRID: "--rule", _PAPER: "--paper"} | {
 }
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
 _MARKERS = ("o", "s", "^", "D", "v", "X")
-_STYLE = {
+_STYLE: dict[str, Any] = {
+    "text.parse_math": False,
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -295,7 +296,7 @@ def _drops(figures: Figures) -> Figure | None:
     figure, [axes] = _panels(1, 0.9 + 0.38 * len(rounds))
     left = [0.0] * len(rounds)
     for index, reason in enumerate(["pair", *reasons]):
-        counts = [_fate(one, reason) for one in rounds]
+        counts = [float(_fate(one, reason)) for one in rounds]
         colour = _SERIES[index % len(_SERIES)]
         axes.barh(range(len(rounds)), counts, left=left, color=colour, label=reason, height=0.6)
         left = [start + count for start, count in zip(left, counts, strict=True)]
