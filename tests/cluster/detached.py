@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -134,7 +135,7 @@ def stop(name: str) -> bool:
         eventually(lambda: not running.is_alive(), _STOP_TIMEOUT_S)
     except TimeoutError:
         os.kill(running.pid, signal.SIGKILL)
-    forget(name)
+    shutil.rmtree(place(name), ignore_errors=True)
     return True
 
 

@@ -170,6 +170,7 @@ def test_a_detached_cluster_runs_until_told_to_end(tmp_path: Path) -> None:
         command("down")
     assert command("status").returncode == 1
     assert not directory.exists()
+    assert not list(tmp_path.rglob("*.*"))
 
 
 def test_settings_survive_the_way_to_another_process() -> None:
