@@ -74,7 +74,7 @@ def test_a_task_is_published_and_named_in_the_result(bench: Any, environ: dict[s
     key = last_words(environ).published["build-pairs-1"]
     found = bench.find("build-pairs", key)
     assert found.counts["pairs"] == 1
-    assert {"wait", "fetch", "work"} <= set(found.seconds)
+    assert set(found.seconds) == {"wait", "load", "fetch", "work"}
 
 
 def test_what_is_published_is_not_made_again(
@@ -227,6 +227,18 @@ def test_last_words_fit_a_termination_message(tmp_path: Path) -> None:
     failure = Result.model_validate_json(data).failure
     assert failure is not None
     assert failure.message.endswith("\u2026")
+
+
+def test_the_first_failing_rank_has_the_last_word(environ: dict[str, str]) -> None:
+    """Other ranks of the pod fail because of it, and must not hide the cause."""
+    ranks = environ | {"RANK": "1", "AUTODIDACT_TASK": "{}"}
+    path = Path(environ["TERMINATION_LOG"])
+    path.touch()
+    process.run_from_environment(ranks)
+    first = path.read_bytes()
+    assert last_words(environ).failure is not None
+    assert process.run_from_environment(environ | {"RANK": "0", "AUTODIDACT_STORE": ""}) == 64
+    assert path.read_bytes() == first
 
 
 @pytest.mark.parametrize(

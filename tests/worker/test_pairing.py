@@ -1,6 +1,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from autodidact_contract.records import Judged, Pair, Vote
 from autodidact_contract.stages import BuildPairs
@@ -121,3 +123,35 @@ def test_lowest_variance_breaks_ties_by_agreement() -> None:
     found = pairing.pair(rows, config(tie_break="lowest-variance"))
     assert isinstance(found, Pair)
     assert (found.chosen_id, found.rejected_id) == ("p-1", "p-2")
+
+
+@given(
+    scores=st.lists(st.none() | st.sampled_from([0.0, 1 / 3, 2.0, 4.5, 5.0]), max_size=6),
+    texts=st.lists(st.sampled_from(["a", "a ", "bb", "ccc"]), min_size=6, max_size=6),
+    finish=st.lists(st.sampled_from(["stop", "length"]), min_size=6, max_size=6),
+    tie_break=st.sampled_from(["random", "shortest", "lowest-variance"]),
+    gap=st.sampled_from([0.0, 0.5, 3.0]),
+    exclude=st.booleans(),
+)
+def test_whatever_the_scores_a_pair_is_a_preference(
+    scores: list[float | None],
+    texts: list[str],
+    finish: list[str],
+    tie_break: str,
+    gap: float,
+    exclude: bool,
+) -> None:
+    """The chosen reply always scores higher, differs, and both competed; else there is a reason."""
+    votes = [(Vote(text="", score=score, reason="ok"),) for score in scores]
+    rows = candidates(*scores, text=texts, finish=finish, votes=votes)
+    settings = config(tie_break=tie_break, min_score_gap=gap, exclude_truncated=exclude)
+    found = pairing.pair(rows, settings)
+    if not isinstance(found, Pair):
+        assert found in pairing.DROPS
+        return
+    by_id = {row.id: row for row in rows}
+    chosen, rejected = by_id[found.chosen_id], by_id[found.rejected_id]
+    assert (chosen.score, rejected.score) == (found.chosen_score, found.rejected_score)
+    assert found.chosen_score - found.rejected_score >= max(gap, 1e-9)
+    assert found.chosen.strip() != found.rejected.strip()
+    assert not exclude or chosen.finish == rejected.finish == "stop"

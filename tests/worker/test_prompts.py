@@ -3,9 +3,10 @@ from typing import Any
 import pytest
 
 from autodidact_contract.stages import GeneratePrompts, Sampling
-from autodidact_worker import prompting, rubrics
+from autodidact_worker import prompting, rubrics, toy
 from autodidact_worker.errors import UserError
 from autodidact_worker.rows import text_id
+from autodidact_worker.rubrics import fill
 
 ADDITIVE = rubrics.get("additive-v1")
 TOY = rubrics.get("toy-copy-v1")
@@ -87,6 +88,13 @@ def test_the_toy_form_is_one_line() -> None:
     assert sorted(call.prompt) == sorted("PAabcde: Ahhhhh: ")
     assert call.prompt.startswith("PA")
     assert call.prompt.endswith(": ")
+
+
+def test_the_toy_is_asked_as_it_was_taught() -> None:
+    """Seed data and stages write the same few-shot form, or the toy's model would see neither."""
+    shown = ["Aabcde:", "Ahhhhh:"]
+    assert fill(TOY.prompts, {"demonstrations": TOY.join(shown)}) == toy.writing_prompt(shown)
+    assert TOY.score.search(toy.judgement("Aabcde:", "abcda"))["number"] == "4"
 
 
 @pytest.mark.parametrize(

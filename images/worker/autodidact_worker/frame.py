@@ -169,9 +169,11 @@ def _run_stage(
     if _is_published(worker.store, namespace, config.stage, key, **place):
         log.info("already published artifact=%s-%s", config.stage, key)
         return key
+    with clock("load"):
+        module = _module(config.stage)  # imports the libraries the stage needs
     with clock("fetch"):
         # A stage that reads some files of its inputs only says so, and never has a model moved.
-        wanted = getattr(_module(config.stage), "wanted", None)
+        wanted = getattr(module, "wanted", None)
         inputs = {name: _fetch(worker, namespace, found[name], wanted) for name in found}
     log.info("start artifact=%s-%s shard=%d/%d", config.stage, key, worker.shard, task.shards)
     with tempfile.TemporaryDirectory(dir=worker.scratch, prefix=f"{stage.name}-") as folder:

@@ -71,9 +71,21 @@ def run_from_environment(environ: Mapping[str, str] = os.environ) -> int:
             return frame.run_task(task, worker)
 
         code, result = guarded(work)
-    if _rank(environ) == 0 or result.failure:
+    if _may_speak(environ, result):
         _last_words(environ.get("TERMINATION_LOG"), result)
     return code
+
+
+def _may_speak(environ: Mapping[str, str], result: Result) -> bool:
+    """Returns whether this process writes the pod's last words.
+
+    Success is for rank 0 to report. Of several failing ranks the first one knows the cause; the
+    others fail because of it.
+    """
+    if result.failure is None:
+        return _rank(environ) == 0
+    path = Path(environ.get("TERMINATION_LOG") or os.devnull)
+    return "RANK" not in environ or not (path.is_file() and path.stat().st_size)
 
 
 def guarded(work: Callable[[], dict[str, str]]) -> tuple[int, Result]:
@@ -140,7 +152,7 @@ def _by_hand(options: Namespace, stopping: Callable[[], bool]) -> dict[str, str]
 def _config(path: Path, stage: str) -> Any:
     try:
         value = yaml.safe_load(path.read_text())
-        return TypeAdapter(AnyStage).validate_python({"stage": stage, **(value or {})})
+        return TypeAdapter(AnyStage).validate_python({**(value or {}), "stage": stage})
     except (OSError, yaml.YAMLError, ValidationError, TypeError) as error:
         raise UserError("InvalidConfig", f"--config {path} for {stage}: {error}") from error
 
