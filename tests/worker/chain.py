@@ -12,6 +12,7 @@ from autodidact_contract import stages
 from autodidact_contract.records import RankedReplies
 from autodidact_contract.stages import Sampling, TrainDpo, TrainSft
 from autodidact_worker import frame, rows, toy
+from autodidact_worker.errors import UserError
 from autodidact_worker.frame import Context, InputArtifact, Output
 
 RUBRIC = "toy-copy-v1"
@@ -25,11 +26,11 @@ def sft_config(seed: int = 0, **changes: Any) -> TrainSft:
     values = {
         "seed": seed,
         "rubric": RUBRIC,
-        "learning_rate": 3e-3,
+        "learning_rate": 2e-3,
         "final_learning_rate": 0.0,
         "schedule": "cosine",
         "warmup_steps": 20,
-        "epochs": 12,
+        "epochs": 8,
         "batch_size": 64,
         "micro_batch_size": None,
         "max_length": 128,
@@ -182,7 +183,10 @@ def chain(folder: Path, seed: int, rounds: int = 1, dpo: Any = None, **sft: Any)
     seeds = {"instructions": data["instructions"]}
     for number in range(2, 2 + rounds):
         place = folder / f"round-{number}"
-        told[f"round-{number}"] = one_round(place, model, seeds, seed, **(dpo or {}))
+        try:
+            told[f"round-{number}"] = one_round(place, model, seeds, seed, **(dpo or {}))
+        except UserError as error:  # replies that are all good leave no pairs
+            return {**told, "stopped": error.reason}
         model = place / "model"
         told[f"m{number}"] = measure(model, data["heldout"])
     return told

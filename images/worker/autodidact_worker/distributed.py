@@ -4,9 +4,8 @@ accelerate and DeepSpeed fall back to fewer processes or to another engine witho
 asked for is compared with what runs, before the first step.
 """
 
+import atexit
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +13,15 @@ import torch
 import torch.distributed as dist
 
 from autodidact_worker.errors import UserError
+
+_ALONE = {
+    "RANK": "0",
+    "LOCAL_RANK": "0",
+    "WORLD_SIZE": "1",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "0",
+}
+"""What torchrun sets, for one process; port 0 is any free one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,26 +101,28 @@ def check_engine(trainer: Any, layout: Layout) -> None:
         raise UserError("WrongEngine", f"{wanted or 'a plain model'} was asked for, not {found}")
 
 
-@contextmanager
-def joined(layout: Layout) -> Iterator[None]:
-    """Joins the other processes before any library counts them, and leaves at the end.
+def join(layout: Layout) -> None:
+    """Joins the other processes, before any library counts them, until this process ends.
 
-    DeepSpeed takes the world for one process otherwise, and says nothing.
+    DeepSpeed takes the world for one process otherwise, and says nothing. It also keeps the group
+    for good: leaving and joining again for a second stage would break it.
     """
-    if layout.world > 1 or layout.engine != "none":
-        backend = "nccl" if layout.gpu else "gloo"
-        if layout.engine != "none":
-            os.environ.setdefault("DS_ACCELERATOR", "cuda" if layout.gpu else "cpu")
-            import deepspeed  # noqa: PLC0415 - only where it is used
+    if dist.is_initialized() or (layout.world == 1 and layout.engine == "none"):
+        return
+    backend = "nccl" if layout.gpu else "gloo"
+    if layout.world == 1:  # started without torchrun
+        for name, value in _ALONE.items():
+            os.environ.setdefault(name, value)
+    if layout.gpu:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    if layout.engine == "none":
+        dist.init_process_group(backend)
+    else:
+        os.environ.setdefault("DS_ACCELERATOR", "cuda" if layout.gpu else "cpu")
+        import deepspeed  # noqa: PLC0415 - only where it is used
 
-            deepspeed.init_distributed(dist_backend=backend)
-        elif not dist.is_initialized():
-            dist.init_process_group(backend)
-    try:
-        yield
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
+        deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False)
+    atexit.register(dist.destroy_process_group)
 
 
 def agreed(stop: bool, save: bool, layout: Layout) -> tuple[bool, bool]:

@@ -30,16 +30,16 @@ def run(context: Context) -> Output:
             "or none; look at the build-pairs counts, ask for more prompts or a warmer judge",
         )
     layout = Layout.of_environment()
-    with distributed.joined(layout):
-        begin = training.start(context.inputs["model"].path, config, layout)
-        found = [
-            training.tokenize(
-                begin.tokenizer,
-                f"pair of prompt {pair.prompt_id}",
-                pair.prompt,
-                [pair.chosen, pair.rejected],
-                begin.limit,
-            )
-            for pair in pairs
-        ]
-        return trainers.dpo(context, begin, found, layout)
+    distributed.join(layout)
+    begin = training.start(context.inputs["model"].path, config, layout)
+    found = [
+        training.tokenize(
+            begin.tokenizer,
+            f"pair of prompt {pair.prompt_id}",
+            pair.prompt,
+            [pair.chosen, pair.rejected],
+            begin.limit,
+        )
+        for pair in pairs
+    ]
+    return trainers.dpo(context, begin, found, layout)

@@ -23,14 +23,14 @@ def run(context: Context) -> Output:
     """
     config: TrainSft = context.config
     layout = Layout.of_environment()
-    with distributed.joined(layout):
-        begin = training.start(context.inputs["model"].path, config, layout)
-        texts = _instructions(context) + _evaluations(context)
-        found = [
-            training.tokenize(begin.tokenizer, name, prompt, [target], begin.limit)
-            for name, prompt, target in texts
-        ]
-        return trainers.sft(context, begin, found, layout)
+    distributed.join(layout)
+    begin = training.start(context.inputs["model"].path, config, layout)
+    texts = _instructions(context) + _evaluations(context)
+    found = [
+        training.tokenize(begin.tokenizer, name, prompt, [target], begin.limit)
+        for name, prompt, target in texts
+    ]
+    return trainers.sft(context, begin, found, layout)
 
 
 def _instructions(context: Context) -> list[tuple[str, str, str]]:
