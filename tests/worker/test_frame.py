@@ -325,6 +325,12 @@ def test_odd_metrics_are_left_out() -> None:
     assert found == {"a": 1.0, "d": -2.5}
 
 
+@pytest.mark.parametrize(("text", "seconds"), [("5", 5.0), ("0", 0.1), ("often", 2.0)])
+def test_the_interval_of_reports_is_a_setting(text: str, seconds: float) -> None:
+    """Nonsense in the environment is the default: reporting can never break a stage."""
+    assert reporting.interval({"AUTODIDACT_PROGRESS_INTERVAL": text}) == seconds
+
+
 def test_reports_are_posted_with_a_fresh_token(tmp_path: Path) -> None:
     """The token file is read for each report, since it is replaced while the stage runs."""
     seen: list[tuple[str | None, bytes]] = []

@@ -41,6 +41,8 @@ def read(text: str, finish: Any = "stop", **options: bool) -> tuple[float | None
         "It is good.\n\nScore: 4\n",
         "Points: 2 for relevance. Score: 4",
         'Line\n"Score: 4"',
+        "Score: 4\n- 1 point for relevance\n- 1 point for clarity",
+        "Score: 4 - good work",
     ],
 )
 def test_a_score_is_read_in_every_usual_form(text: str) -> None:
@@ -67,6 +69,8 @@ def test_a_score_is_read_in_every_usual_form(text: str) -> None:
         ("Score: 4/10", "bad-denominator"),
         ("Score: 4 out of 10", "bad-denominator"),
         ("Score: 45", "out-of-range"),
+        ("Score: 3\u20134", "no-score"),
+        ("Score:\n1. It is relevant.", "no-score"),
     ],
 )
 def test_an_unreadable_judgement_has_a_reason(text: str, reason: str) -> None:
@@ -177,6 +181,9 @@ def test_braces_in_a_prompt_are_only_text() -> None:
         ("Verdict: A", "A"),
         ("**Verdict:** B", "B"),
         ("verdict: tie", "tie"),
+        ("Verdict: a tie", "tie"),
+        ("Verdict: Response A", "A"),
+        ("Verdict: A, clearly", "A"),
         ("Verdict: A. No, Verdict: B", "B"),
         ("Verdict: Both", None),
         ("", None),

@@ -19,7 +19,11 @@ _TAGGED = re.compile(r"<response>.*?(?:</response>|\Z)", re.IGNORECASE | re.DOTA
 _BLOCK_QUOTE = re.compile(r"^[ \t]*>.*$", re.MULTILINE)
 # A quotation within a line. One that is the whole line is the judge quoting the asked-for form.
 _QUOTED = re.compile(r"\"[^\"\n]*\"|“[^”\n]*”|«[^»\n]*»|„[^“”\n]*[“”]")
-_VERDICT = re.compile(r"\bverdict\s*[*_]*\s*:\s*[*_\[(\s]*(a|b|tie)\b", re.IGNORECASE)
+_VERDICT = re.compile(
+    r"\bverdict[ \t]*[*_]*[ \t]*:[*_\[( \t]*(?:(?:reply|response|assistant)[ \t]+)?"
+    r"(?P<better>(?:a[ \t]+)?tie|a|b)\b",
+    re.IGNORECASE,
+)
 
 
 def render(rubric: Rubric, prompt: str, response: str) -> str:
@@ -99,4 +103,4 @@ def verdict(text: str) -> Verdict | None:
     if not found:
         return None
     last = found[-1].lower()
-    return "tie" if last == "tie" else "A" if last == "a" else "B"
+    return "tie" if last.endswith("tie") else "A" if last == "a" else "B"

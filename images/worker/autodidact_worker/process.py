@@ -49,7 +49,7 @@ def run_from_environment(environ: Mapping[str, str] = os.environ) -> int:
     stopping = _on_sigterm()
     with (
         tempfile.TemporaryDirectory(prefix="autodidact-") as temporary,
-        reporting.Reporter(_sender(environ)) as reporter,
+        reporting.Reporter(_sender(environ), reporting.interval(environ)) as reporter,
     ):
 
         def work() -> dict[str, str]:

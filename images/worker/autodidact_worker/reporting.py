@@ -124,6 +124,14 @@ def from_environment(environ: Mapping[str, str]) -> Send | None:
     return None
 
 
+def interval(environ: Mapping[str, str]) -> float:
+    """Returns the shortest time between two reports, in seconds (AUTODIDACT_PROGRESS_INTERVAL)."""
+    try:
+        return max(0.1, float(environ.get("AUTODIDACT_PROGRESS_INTERVAL", INTERVAL_S)))
+    except ValueError:
+        return INTERVAL_S
+
+
 def finite(metrics: Mapping[str, float]) -> dict[str, float]:
     """Returns the metrics that JSON can carry."""
     limit = float("inf")

@@ -17,10 +17,11 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 # U+2212 is a minus sign, U+2013 and U+2014 are dashes.
 _NUMBER = r"(?P<number>[+\-\u2212]?\d++(?:[.,]\d++)?+)"
-# The line's "Score:" with markdown around it, a number, and what may turn it into something else.
+# "Score:" with markdown around it, a number, and what may turn it into something else; all on one
+# line, as what follows may be a list of points.
 _SCORE_LINE = re.compile(
-    rf"\bscore\s*[*_]*\s*:\s*[*_\[(<\s]*{_NUMBER}(?P<range>\s*[-\u2013\u2014]\s*\d+)?"
-    r"[\])>*_\s]*(?:(?:/|out\s+of)\s*(?P<denominator>\d+))?",
+    rf"\bscore[ \t]*[*_]*[ \t]*:[*_\[(< \t]*{_NUMBER}(?P<range>[-\u2013\u2014]\d+)?"
+    r"[\])>*_ \t]*(?:(?:/|out[ \t]+of)[ \t]*(?P<denominator>\d+))?",
     re.IGNORECASE,
 )
 _TOY_SCORE = re.compile(rf"={_NUMBER}(?P<range>(?!))?(?P<denominator>(?!))?")
