@@ -234,3 +234,7 @@ def _fail(message: str, code: int) -> NoReturn:
     errors = Console(stderr=True, highlight=False)
     errors.print(f"Error: {message}", style="red", markup=False, soft_wrap=True)
     sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

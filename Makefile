@@ -1,0 +1,77 @@
+# Two commands do everything on a machine with Python 3.11 or later, git, make and a network to the
+# package registries: `make demo` and `make test`.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# A cache of uv's own is used if there is one; nothing is installed outside $(VENV).
+UV := $(VENV)/uv/bin/uv
+UV_VERSION := 0.13.9
+LOCK := tests/requirements.txt
+STAMP := $(VENV)/.installed
+RUN := PYTHONPATH=tests OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python
+
+CLUSTER ?= new
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-unit lint format cluster cluster-down bench generate lock clean
+
+help:  ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+venv: $(STAMP)  ## Install everything, from the lock with hashes, into .venv
+
+$(STAMP): $(LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else \
+	  f"Python 3.11 or later is needed, {sys.executable} is {v.major}.{v.minor}; make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(UV) || { $(PYTHON) -m venv $(VENV)/uv && $(VENV)/uv/bin/pip install --quiet uv==$(UV_VERSION); }
+	@echo "installing the locked packages (about 5 GB with torch, once)"
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip sync --quiet --compile-bytecode --require-hashes $(LOCK)
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --no-deps --editable .
+	touch $@
+
+demo: venv  ## Start a development cluster, install the chart, run a self-rewarding run to the end
+	$(RUN) -m demo --cluster $(CLUSTER)
+
+test: venv  ## Run every test that needs neither root nor a GPU
+	$(RUN) -m cluster tools
+	$(RUN) -m pytest $(PYTEST_ARGS)
+
+test-unit: venv  ## Run the tests that need no cluster and no server
+	$(RUN) -m pytest -m "not cluster" $(PYTEST_ARGS)
+
+lint: venv  ## Check style, types, layers, and that generated files are up to date
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(RUN) -m lint
+
+format: venv  ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+generate: venv  ## Write the CustomResourceDefinitions anew
+	$(BIN)/autodidact crds --output crds --output charts/autodidact-operator/files/crds
+
+lock: venv  ## Resolve the locks anew
+	cd $(CURDIR) && for part in "operator worker dev:$(LOCK)" "operator:operator/requirements.txt" "worker:images/worker/requirements.txt"; do \
+	  extras=$${part%%:*}; file=$${part##*:}; constraint=; test $$file = $(LOCK) || constraint="--constraint $(LOCK)"; \
+	  $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+	    $$(printf -- '--extra %s ' $$extras) $$constraint pyproject.toml --output-file $$file; done
+
+cluster: venv  ## Start a development cluster in the background
+	$(RUN) -m cluster up --detach
+	@echo 'use it with: eval "$$(PYTHONPATH=tests $(BIN)/python -m cluster env)"'
+
+cluster-down: venv  ## End it
+	$(RUN) -m cluster down
+
+bench: venv  ## Print the performance figures
+	$(RUN) -m bench
+
+clean:  ## Remove what was installed or written here
+	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .hypothesis
