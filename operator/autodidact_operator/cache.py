@@ -22,6 +22,7 @@ REMEMBERED_DELETIONS = 8192
 
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _METADATA_DROPPED = frozenset({"managedFields", "selfLink", "generateName"})
+_JOB_STATUS_DROPPED = frozenset({"active", "ready", "terminating", "uncountedTerminatedPods"})
 _POD_STATUS_DROPPED = frozenset(
     {"podIP", "podIPs", "hostIP", "hostIPs", "qosClass", "resourceClaimStatuses"}
 )
@@ -128,6 +129,8 @@ class Cache:
         if current is not None:
             self._remove(resource, current)  # Its UID or its labels may differ.
         self._store(resource, body)
+        if current is not None and _is_alike(body, current):
+            return []
         return self._affected(resource, body)
 
     def replace(
@@ -240,12 +243,20 @@ def trim(resource: Resource, body: Body) -> None:
     if annotations:
         annotations.pop(_LAST_APPLIED, None)
     if resource == JOBS:
-        body.get("spec", {}).pop("template", None)
+        _trim_job(body)
     elif resource == PODS:
         _trim_pod(body)
 
 
+def _trim_job(body: Body) -> None:
+    body.get("spec", {}).pop("template", None)
+    status = body.get("status") or {}
+    for name in _JOB_STATUS_DROPPED:  # They follow the pods, whose own events come sooner.
+        status.pop(name, None)
+
+
 def _trim_pod(body: Body) -> None:
+    body["metadata"].pop("finalizers", None)  # The Job controller's own bookkeeping.
     body["spec"] = {"nodeName": body.get("spec", {}).get("nodeName")}
     status = body.get("status") or {}
     for name in _POD_STATUS_DROPPED:
@@ -272,3 +283,11 @@ def _number(body: Body) -> int:
 
 def _is_newer(body: Body, current: Body | None) -> bool:
     return current is None or _number(body) > _number(current)
+
+
+def _is_alike(body: Body, current: Body) -> bool:
+    """Returns whether two versions of an object differ in nothing that is kept."""
+    if any(body.get(part) != current.get(part) for part in ("spec", "status")):
+        return False
+    version = {"resourceVersion": current["metadata"].get("resourceVersion")}
+    return bool({**body["metadata"], **version} == current["metadata"])

@@ -93,6 +93,9 @@ async def connect(kubeconfig: str | None = None) -> ApiClient:
             )
         except (client_config.ConfigException, OSError) as error:
             raise ConfigError(f"no cluster: not in a pod, and KUBECONFIG: {error}") from error
+    # With trust_env every request would look for a proxy in two threads; a proxy for the API
+    # server is named in the kubeconfig.
+    configuration.client_session_kwargs = {"trust_env": False}
     client = ApiClient(configuration)
     client.user_agent = "autodidact-operator"
     return client

@@ -64,16 +64,16 @@ def test_a_jobs_of_a_kind_we_do_not_know_concerns_nobody() -> None:
 
 def test_older_news_is_no_news(cache: Cache) -> None:
     """An event older than what is known, or just as old, changes nothing."""
-    cache.apply(JOBS, "ADDED", job(version=700, status={"active": 1}))
+    cache.apply(JOBS, "ADDED", job(version=700, status={"failed": 1}))
     assert cache.apply(JOBS, "MODIFIED", job(version=699, status={})) == []
     assert cache.apply(JOBS, "MODIFIED", job(version=700, status={})) == []
-    assert cache.snapshot(KEY).jobs[0]["status"] == {"active": 1}
+    assert cache.snapshot(KEY).jobs[0]["status"] == {"failed": 1}
 
 
 def test_versions_are_numbers(cache: Cache) -> None:
     """Version 1000 is newer than version 999."""
     cache.apply(JOBS, "ADDED", job(version=999))
-    assert cache.apply(JOBS, "MODIFIED", job(version=1000)) == [KEY]
+    assert cache.apply(JOBS, "MODIFIED", job(version=1000, status={"failed": 1})) == [KEY]
 
 
 def test_the_deleted_stay_deleted(cache: Cache) -> None:
@@ -173,6 +173,14 @@ def test_bulk_is_not_kept(cache: Cache) -> None:
         "phase": "Running",
         "containerStatuses": [{"name": "w"}],
     }
+
+
+def test_a_change_of_what_nobody_reads_is_no_news(cache: Cache) -> None:
+    """A Job's counters change with every pod: the version moves on, and nobody is woken."""
+    spec = {"completions": 2}
+    cache.apply(JOBS, "ADDED", job(version=700, spec=dict(spec), status={"active": 0}))
+    assert cache.apply(JOBS, "MODIFIED", job(version=701, spec=spec, status={"active": 1})) == []
+    assert cache.snapshot(KEY).jobs[0]["metadata"]["resourceVersion"] == "701"
 
 
 def test_memory_of_deletions_is_bounded(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
