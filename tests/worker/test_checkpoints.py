@@ -73,6 +73,15 @@ def test_older_checkpoints_go(saved: Checkpoints, folder: Path) -> None:
     assert keys(saved) == []
 
 
+def test_pruning_that_was_cut_short_is_finished(saved: Checkpoints, folder: Path) -> None:
+    """Files without a marker, left by a killed attempt, go with the next pruning."""
+    saved.upload(5, folder)
+    saved.mark(7, saved.upload(7, folder))
+    saved.upload(6, folder)
+    saved.prune(7)
+    assert {key.partition("/")[0] for key in keys(saved)} == {"000000007"}
+
+
 def test_damage_is_noticed(saved: Checkpoints, folder: Path, tmp_path: Path) -> None:
     """A file that is not what the marker says is refused; a broken marker is no marker."""
     saved.mark(7, saved.upload(7, folder))

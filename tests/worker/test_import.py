@@ -3,16 +3,18 @@
 import hashlib
 import json
 import logging
+import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from minio import Minio
 
-from autodidact_contract.artifacts import artifact_digest
+from autodidact_contract.artifacts import Manifest, artifact_digest
 from autodidact_contract.stages import Import
-from autodidact_store import open_store
+from autodidact_store import artifacts, open_store
 from autodidact_worker import safety, sources
 from autodidact_worker.errors import StageError, StoppedError, UserError
 from autodidact_worker.frame import Context, Output
@@ -322,3 +324,31 @@ def test_a_hub_uri_needs_its_form(run: Run) -> None:
     """A wrong one fails for good."""
     with pytest.raises(UserError, match="is not hf://org/name@revision"):
         run("hf://name", "model")
+
+
+def test_a_model_on_a_real_server_can_be_fetched_later(
+    run: Run, llama: Path, minio: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Imported without a copy from one bucket of MinIO, published in another, read back whole."""
+    root = Minio(minio.endpoint, minio.access_key, minio.secret_key, secure=False)
+    inputs, store = (f"{name}-{secrets.token_hex(6)}" for name in ("inputs", "store"))
+    for name in (inputs, store):
+        root.make_bucket(name)
+    for path in llama.iterdir():
+        root.fput_object(inputs, f"team/llama/{path.name}", str(path))
+    monkeypatch.delenv(sources.CREDENTIALS, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{minio.endpoint}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", minio.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", minio.secret_key)
+    opened = open_store(f"s3://{store}")
+    out, output = run(f"s3://{inputs}/team/llama/", "model", store=opened)
+    assert len(output.external) == len(list(llama.iterdir()))
+    draft = Manifest(kind="import", key="0a", shard=0, shards=1, files=(), inputs={}, config={})
+    artifacts.publish(opened, "team", draft, out, output.external)
+    found = artifacts.find(opened, "team", "import", "0a")
+    assert found is not None
+    artifacts.fetch(opened, "team", "import", "0a", found.digest, tmp_path / "back")
+    for path in llama.iterdir():
+        assert (tmp_path / "back" / path.name).read_bytes() == path.read_bytes()
+    with pytest.raises(UserError, match="there is nothing"):
+        run(f"s3://{inputs}/team/lla", "model", store=opened)

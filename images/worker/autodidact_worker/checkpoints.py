@@ -75,7 +75,7 @@ class Checkpoints:
         marker = Marker(step=step, files=tuple(parts))
         self.store.replace(f"{self._folder(step)}{MARKER}", canonical_json(marker.dump()))
         log.info("checkpoint step=%d files=%d", step, len(marker.files))
-        self._prune(step)
+        self.prune(step)
 
     def latest(self) -> Marker | None:
         """Returns the marker of the newest complete checkpoint, None without one."""
@@ -98,7 +98,7 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Removes them all, once the output they led to is published."""
-        self._prune(None)
+        self.prune(None)
 
     def _folder(self, step: int) -> str:
         return f"{self.prefix}{step:09d}/"
@@ -107,7 +107,8 @@ class Checkpoints:
         digits = key.removeprefix(self.prefix).partition("/")[0]
         return int(digits) if digits.isdecimal() else -1
 
-    def _prune(self, newest: int | None) -> None:
+    def prune(self, newest: int | None) -> None:
+        """Removes what is older than a step, or everything."""
         keys = [entry.key for entry in self.store.entries(self.prefix)]
         old = [key for key in keys if newest is None or self._step(key) < newest]
         # Markers first, so that nothing half removed looks complete.

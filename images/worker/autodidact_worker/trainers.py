@@ -149,7 +149,7 @@ def _train(
     # Only now: what is computed once a row (reference log-probabilities) is not computed per epoch.
     trainer.train_dataset = trainer.train_dataset.select(taken)
     trainer.adapt(context, layout)
-    found = _resume(trainer.saved, context.scratch)
+    found = _resume(trainer.saved, context.scratch, layout)
     trainer.train(resume_from_checkpoint=found)
     if trainer.state.global_step < trainer.state.max_steps:
         kept = "saved" if trainer.saved else "lost, for there is no store"
@@ -161,12 +161,14 @@ def _train(
     return _output(_history(trainer), rows, taken, begin)
 
 
-def _resume(saved: Checkpoints | None, scratch: Path) -> str | None:
+def _resume(saved: Checkpoints | None, scratch: Path, layout: Layout) -> str | None:
     marker = saved.latest() if saved else None
     if saved is None or marker is None:
         return None
     folder = scratch / "resume"
     saved.download(marker, folder)
+    if layout.rank == 0:
+        saved.prune(marker.step)  # what an attempt left that was killed while it removed
     log.info("resume step=%d", marker.step)
     return str(folder)
 
