@@ -9,7 +9,6 @@ import pytest
 from minio import Minio
 
 from autodidact_store import Store, open_store
-from cluster.fixtures import minio  # noqa: F401 - until the root conftest registers it
 
 
 class Server(Protocol):

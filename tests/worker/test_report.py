@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import re
 import subprocess
@@ -10,7 +9,7 @@ import pytest
 
 from autodidact_contract.stages import Report
 from autodidact_worker.frame import Context, InputArtifact
-from autodidact_worker.report import plots, text
+from autodidact_worker.report import text
 from autodidact_worker.report.figures import collect, wilson
 from autodidact_worker.report.page import MAX_BYTES, headline
 from autodidact_worker.report.plots import POINTS, thin
@@ -300,14 +299,6 @@ def test_summary_has_the_tables(tmp_path: Path) -> None:
     assert summary["models"][1]["battles"] == {"win": 139, "tie": 109, "loss": 8}
     assert summary["rounds"][0]["newPrompts"] == 8
     assert "prompt" not in summary["rounds"][0]
-
-
-def test_time_is_drawn_where_it_is_known(tmp_path: Path) -> None:
-    """Wall time by stage and phase becomes a plot, and its absence none."""
-    figures = collect(whole(tmp_path / "inputs", iterations=1, prompts=8).inputs)
-    timed = dataclasses.replace(figures, seconds={"judge-1": {"fetch": 2.0, "work": 4000.0}})
-    assert "time" not in plots.draw(figures)
-    assert ">work<" in re.sub(r"\s", "", plots.draw(timed)["time"].svg)
 
 
 def test_long_curves_are_averaged() -> None:

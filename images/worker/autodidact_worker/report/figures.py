@@ -218,7 +218,6 @@ class Figures:
         models: Models with a finished training or evaluation, in order.
         curves: Training logs in order.
         lineage: Stage name, kind and digest of every input, in order of the run.
-        seconds: Wall time by stage name and phase, where known.
         notes: What could not be read, in sentences.
     """
 
@@ -226,7 +225,6 @@ class Figures:
     models: tuple[Model, ...]
     curves: tuple[Curve, ...]
     lineage: tuple[tuple[str, str, str], ...]
-    seconds: Mapping[str, Mapping[str, float]]
     notes: tuple[str, ...]
 
 
@@ -256,7 +254,6 @@ def collect(inputs: Mapping[str, InputArtifact], samples: int = 4) -> Figures:
         models=tuple(_model(inputs, number, notes) for number in _models(names)),
         curves=tuple(curve for name in names if (curve := _curve(name, inputs[name], notes))),
         lineage=tuple((name, inputs[name].kind, inputs[name].digest) for name in names),
-        seconds={name: found for name in names if (found := getattr(inputs[name], "seconds", {}))},
         notes=tuple(notes),
     )
 

@@ -67,7 +67,6 @@ def _environment() -> Environment:
         "visible": text.visible,
         "number": text.number,
         "percent": text.percent,
-        "duration": text.duration,
         "cut": _cut,
     }
     environment.filters.update(filters)

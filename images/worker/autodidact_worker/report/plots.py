@@ -17,7 +17,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from autodidact_worker.report import text
 from autodidact_worker.report.figures import JUDGE_METRICS, Curve, Figures, Round
 
 _INK, _GRID, _PAPER = "#010203", "#040506", "#070809"
@@ -352,26 +351,6 @@ def _over_rounds(lines: list[_Line], unit: str) -> Figure | None:
     return figure
 
 
-def _time(figures: Figures) -> Figure | None:
-    if not figures.seconds:
-        return None
-    phases = sorted({phase for spans in figures.seconds.values() for phase in spans})
-    figure, [axes] = _panels(1, 0.8 + 0.26 * len(figures.seconds))
-    left = [0.0] * len(figures.seconds)
-    for index, phase in enumerate(phases):
-        spans = [spans.get(phase, 0.0) for spans in figures.seconds.values()]
-        colour = _SERIES[index % len(_SERIES)]
-        axes.barh(range(len(spans)), spans, left=left, color=colour, label=phase, height=0.7)
-        left = [start + span for start, span in zip(left, spans, strict=True)]
-    axes.set_yticks(range(len(left)), list(figures.seconds))
-    axes.invert_yaxis()
-    axes.xaxis.set_major_formatter(lambda value, _: text.duration(value))
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
-    axes.grid(visible=False, axis="y")
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
-    return figure
-
-
 _PLOTS: dict[str, tuple[str, str, Callable[[Figures], Figure | None]]] = {
     "progress": (
         "Quality and score",
@@ -426,5 +405,4 @@ _PLOTS: dict[str, tuple[str, str, Callable[[Figures], Figure | None]]] = {
         "Falling first-word variety or rising ROUGE-L means that prompts repeat themselves.",
         _diversity,
     ),
-    "time": ("Where the time went", "Wall time of each stage by phase.", _time),
 }

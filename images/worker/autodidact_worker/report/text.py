@@ -36,13 +36,3 @@ def number(value: float | None, digits: int = 2) -> str:
 def percent(value: float | None, digits: int = 1) -> str:
     """Returns a share in percent."""
     return NONE if value is None else f"{100 * value:.{digits}f}\u202f%"
-
-
-def duration(seconds: float) -> str:
-    """Returns a time span in its two largest units."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

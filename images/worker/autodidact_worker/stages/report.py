@@ -7,6 +7,11 @@ from autodidact_worker.report import page, summary
 from autodidact_worker.report.figures import collect
 
 
+def wanted(name: str) -> bool:
+    """Of a model the report reads the training log alone, of other artifacts the rows."""
+    return name.endswith(".jsonl")
+
+
 def run(context: Context) -> Output:
     """Writes ``report.html`` and ``summary.json``; the same inputs give the same bytes.
 
