@@ -49,7 +49,7 @@ def dpo_config(seed: int = 0, **changes: Any) -> TrainDpo:
         "final_learning_rate": 0.0,
         "schedule": "linear",
         "warmup_steps": 0,
-        "epochs": 2,
+        "epochs": 1,
         "batch_size": 32,
         "micro_batch_size": None,
         "max_length": 128,

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -484,3 +485,27 @@ def test_configs_are_trainings() -> None:
     """The toy's settings are valid stage configs."""
     assert isinstance(chain.sft_config(), Training)
     assert isinstance(chain.dpo_config(), Training)
+
+
+def test_nothing_is_unpickled(run: Run, tmp_path: Path) -> None:
+    """Neither training nor resuming looks up a class for a pickle, which is how one runs code."""
+    (tmp_path / "store").mkdir()
+    store = open_store(str(tmp_path / "store"))
+    found: list[Any] = []
+    watching = [True]
+
+    def hook(event: str, arguments: Any) -> None:
+        if watching and event == "pickle.find_class":
+            found.append(arguments)
+
+    sys.addaudithook(hook)  # for good: it can only be told to look away
+    seen: list[int] = []
+    with pytest.raises(StoppedError):
+        run(
+            store=store,
+            progress=lambda step, *_, **__: seen.append(step),
+            stopping=lambda: len(seen) >= 2,
+        )
+    run(store=store)
+    watching.clear()
+    assert found == []
