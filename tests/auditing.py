@@ -70,6 +70,14 @@ def operator_writes(audit_log: Path, namespace: str, user: str) -> Counter[tuple
     return Counter((entry["verb"], _resource(entry)) for entry in entries)
 
 
+def seconds_of_runs(audit_log: Path, namespace: str, plural: str) -> float:
+    """Returns the seconds from the creation of the first run to the last change of a status."""
+    entries = [e for e in _of(audit_log, namespace) if e["objectRef"]["resource"] == plural]
+    began = min(_time(e["requestReceivedTimestamp"]) for e in entries if e["verb"] == "create")
+    ended = max(_time(e["stageTimestamp"]) for e in entries if _resource(e) == f"{plural}/status")
+    return (ended - began).total_seconds()
+
+
 def jobs_created(audit_log: Path, namespace: str) -> Counter[str]:
     """Returns how many Jobs were created per run, by the run's UID."""
     created: dict[str, set[str]] = defaultdict(set)
