@@ -19,6 +19,9 @@ from autodidact_store.errors import StoreError
 from autodidact_store.opening import open_store
 from autodidact_store.protocol import Store
 
+STORE_PATIENCE_S = 8.0
+"""Seconds of an outage of the store that one lookup sits through."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -31,7 +34,8 @@ def main() -> int:
     logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLogger().level))
     try:
         settings = Settings.from_environment()
-        store = open_store(settings.store)
+        # A lookup that hangs must not hold a run back: it is hindered, says so, and looks again.
+        store = open_store(settings.store, patience_s=STORE_PATIENCE_S)
         runs = [Resource(GROUP, VERSION, recipe.plural, recipe.kind) for recipe in RECIPES]
         asyncio.run(process.run(settings, runs, partial(_reconciler, settings), store))
     except (OperatorError, StoreError) as error:

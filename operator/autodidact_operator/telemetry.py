@@ -21,7 +21,6 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _GAP_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 15)
 _RECONCILE_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-_STAGE_S = (1, 5, 15, 60, 300, 900, 3600, 3 * 3600, 12 * 3600, 24 * 3600, 72 * 3600)
 _BYTES = (512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 
 
@@ -36,9 +35,6 @@ class Telemetry:
         self.gap_seconds = self._histogram(
             "gap_seconds", "From seeing a terminal pod to the next Job's creation.", (), _GAP_S
         )
-        self.stage_seconds = self._histogram(
-            "stage_seconds", "Time of a finished stage, by kind of stage.", ("stage",), _STAGE_S
-        )
         self.status_bytes = self._histogram(
             "status_bytes", "Size of a written status as JSON.", ("kind",), _BYTES
         )
@@ -48,9 +44,6 @@ class Telemetry:
         self.jobs_created = self._counter("jobs_created", "Jobs created.", ("kind",))
         self.retries = self._counter(
             "reconcile_retries", "Reconciles that failed, by kind of error.", ("error",)
-        )
-        self.attempts = self._counter(
-            "attempts", "Second and later attempts of a Job, by cause.", ("cause",)
         )
         self.events_dropped = self._counter(
             "events_dropped", "Events that were not posted.", ("why",)

@@ -61,7 +61,7 @@ class Backend:
 
 
 @pytest.fixture
-def bucket(minio: Server) -> Bucket:  # noqa: F811
+def bucket(minio: Server) -> Bucket:
     """A fresh bucket."""
     return Bucket(minio)
 
