@@ -225,6 +225,10 @@ def _output(
     )
 
 
+_UNREAD = ("training_args.bin", "rng_state*.pth", "*.py")
+"""What transformers and DeepSpeed put into a checkpoint and we never read: pickles and code."""
+
+
 class _Adapter:
     """What both trainers get: our schedule, our checkpoints, and no calls home."""
 
@@ -268,6 +272,9 @@ class _Adapter:
         folder.mkdir(parents=True, exist_ok=True)
         if self.layout.engine != "none":
             transformers.Trainer._save_checkpoint(self, model, trial)  # noqa: SLF001
+            for pattern in _UNREAD:
+                for path in folder.glob(pattern):
+                    path.unlink()
         elif self.layout.rank == 0:
             checkpoints.save_state(folder, self.model, self.optimizer, self.lr_scheduler)
             self.state.save_to_json(str(folder / "trainer_state.json"))
