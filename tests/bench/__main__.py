@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from bench import control, figures
+from bench import control, figures, worker
 from bench.figures import Figure, Machine
 
 Part = Callable[[], list[Figure]]
@@ -35,6 +35,8 @@ def main(
     measures: dict[str, Part] = {
         "gap": lambda: asyncio.run(control.gap(repetitions)),
         "throughput": lambda: asyncio.run(control.throughput(runs, profile)),
+        "worker": lambda: worker.first_token(repetitions),
+        "run": lambda: worker.whole_run(small=quick),
     }
     machine = Machine.here()
     found = [figure for part in parts or PARTS for figure in measures[part]()]
