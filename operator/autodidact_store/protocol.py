@@ -91,6 +91,14 @@ class Store(Protocol):
         """
         ...
 
+    def stream(self, location: str) -> Iterator[bytes]:
+        """Yields the bytes of an object in order, unverified: for those who check them on the way.
+
+        Raises:
+            NotFoundError: There is no such object.
+        """
+        ...
+
     def hash(self, location: str) -> tuple[int, str]:
         """Returns size and sha256 of an object, read where it is.
 

@@ -19,9 +19,18 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from autodidact_contract.artifacts import Artifact, File, Manifest, Mean, stage_key
-from autodidact_contract.stages import SHARDED, Input, Progress, StageConfig, StageTask, Task
+from autodidact_contract.stages import (
+    SHARDED,
+    Input,
+    Progress,
+    StageConfig,
+    StageTask,
+    Task,
+    Training,
+)
 from autodidact_store import artifacts
 from autodidact_worker import logs
+from autodidact_worker.checkpoints import Checkpoints
 from autodidact_worker.errors import StoppedError, UserError
 from autodidact_worker.reporting import Reporter, finite
 
@@ -196,6 +205,8 @@ def _run_stage(
             manifest = draft(config, key, digests, output, place, clock.seconds, worker.image)
             with clock("publish"):
                 artifacts.publish(worker.store, namespace, manifest, out, output.external)
+            if isinstance(config, Training):
+                Checkpoints.of(worker.store, namespace, config.stage, key).clear()
     log.info("done artifact=%s-%s %s", config.stage, key, clock)
     return key
 

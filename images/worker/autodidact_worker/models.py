@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from autodidact_worker import safety
 from autodidact_worker.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ def _load(path: Path) -> Loaded:
     from transformers import AutoModelForCausalLM, GenerationConfig  # noqa: PLC0415
     from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
 
+    safety.check(path)
     started = time.monotonic()
     disable_progress_bar()
     gpu = torch.cuda.is_available()

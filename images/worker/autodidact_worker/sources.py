@@ -117,8 +117,7 @@ class Objects:
         """Streams an object once: digest, copy, and the check of a safetensors header."""
         total, running, head = 0, hashlib.sha256(), _Head(name, self.sizes[name])
         with _found(self._location(name)):
-            # The store has no public stream of an object's bytes yet.
-            for chunk in self.store._chunks(self.prefix + name):  # noqa: SLF001
+            for chunk in self.store.stream(self.prefix + name):
                 if self.stopping():
                     raise StoppedError
                 running.update(chunk)

@@ -37,11 +37,16 @@ def run(context: Context) -> Output:
         StageError: ``SourceUnavailable``: the source cannot be reached now.
     """
     config: Import = context.config
+    bring = _model if config.content == "model" else _data
     if config.uri.startswith("toy://"):
-        return _toy(context)
-    if config.content == "model":
-        return _model(context)
-    return _data(context)
+        bring = _toy
+    try:
+        return bring(context)
+    except UserError as error:
+        # One Job brings several inputs, and their files may have one name.
+        if config.uri in str(error):
+            raise
+        raise UserError(error.reason, f"{config.uri}: {error}") from error
 
 
 def _toy(context: Context) -> Output:
