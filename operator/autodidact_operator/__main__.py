@@ -9,15 +9,12 @@ from functools import partial
 from autodidact_contract.base import GROUP, VERSION
 from autodidact_operator import process
 from autodidact_operator.errors import OperatorError
-from autodidact_operator.library import Library
 from autodidact_operator.recipes import RECIPES
-from autodidact_operator.reconcile import Reconciler
+from autodidact_operator.reconcile import build
 from autodidact_operator.resources import Resource
 from autodidact_operator.settings import Settings
-from autodidact_operator.world import World
 from autodidact_store.errors import StoreError
 from autodidact_store.opening import open_store
-from autodidact_store.protocol import Store
 
 STORE_PATIENCE_S = 8.0
 """Seconds of an outage of the store that one lookup sits through."""
@@ -37,18 +34,12 @@ def main() -> int:
         # A lookup that hangs must not hold a run back: it is hindered, says so, and looks again.
         store = open_store(settings.store, patience_s=STORE_PATIENCE_S)
         runs = [Resource(GROUP, VERSION, recipe.plural, recipe.kind) for recipe in RECIPES]
-        asyncio.run(process.run(settings, runs, partial(_reconciler, settings), store))
+        asyncio.run(process.run(settings, runs, partial(build, settings), store))
     except (OperatorError, StoreError) as error:
         # The sentence says it all; a traceback would bury it.
         _logger.critical("stopped error=%s message=%s", type(error).__name__, error)
         return 1
     return 0
-
-
-def _reconciler(settings: Settings, world: World[Store]) -> Reconciler:
-    library = Library(world.store)
-    world.keepers.append(library.keep)
-    return Reconciler(world=world, library=library, settings=settings)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Kubernetes Events about runs: posted in the background, each at most once in ten minutes."""
+"""Kubernetes Events about runs: posted in the background, each at most once in ten minutes.
+
+What is told of a run for one reason before the first of it was posted becomes one Event.
+"""
 
 import asyncio
 import logging
@@ -49,17 +52,22 @@ class Recorder:
         self._clock = clock
         self._posted: OrderedDict[tuple[str, str, str], float] = OrderedDict()
         self._waiting: asyncio.Queue[dict[str, Any]] = asyncio.Queue(WAITING)
+        self._latest: dict[tuple[str, str, str], dict[str, Any]] = {}  # Of those that wait.
 
     def record(self, about: dict[str, Any], kind: EventType, reason: str, message: str) -> bool:
         """Have an Event posted; returns False for a repetition and when too many wait."""
         text = message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 3] + "..."
         if self._is_repetition((about["metadata"]["uid"], reason, text)):
             return False
+        event = manifest(about, kind, reason, text, self._instance)
+        if self._joins(event):
+            return True
         try:
-            self._waiting.put_nowait(manifest(about, kind, reason, text, self._instance))
+            self._waiting.put_nowait(event)
         except asyncio.QueueFull:
             self._telemetry.events_dropped.labels("queue full").inc()
             return False
+        self._latest[_subject(event)] = event
         return True
 
     async def run(self) -> None:
@@ -70,12 +78,25 @@ class Recorder:
     async def post_next(self) -> None:
         """Post the oldest Event that waits, once there is one."""
         event = await self._waiting.get()
+        if self._latest.get(_subject(event)) is event:
+            del self._latest[_subject(event)]
         try:
             await self._kube.create(EVENTS, event["metadata"]["namespace"], event)
         except OperatorError as error:
             # Events are a courtesy: the state is in the run's status.
             self._telemetry.events_dropped.labels(type(error).__name__).inc()
             _logger.warning("event not posted reason=%s error=%s", event["reason"], error)
+
+    def _joins(self, event: dict[str, Any]) -> bool:
+        """Returns whether an Event that still waits could take in what another one says."""
+        waiting = self._latest.get(_subject(event))
+        if waiting is None:
+            return False
+        text = f"{waiting['message']}; {event['message']}"
+        if len(text) > MAX_MESSAGE:
+            return False
+        waiting["message"] = text
+        return True
 
     def _is_repetition(self, identity: tuple[str, str, str]) -> bool:
         now = self._clock()
@@ -87,6 +108,10 @@ class Recorder:
         if len(self._posted) > REMEMBERED:
             self._posted.popitem(last=False)
         return False
+
+
+def _subject(event: dict[str, Any]) -> tuple[str, str, str]:
+    return event["involvedObject"]["uid"], event["type"], event["reason"]
 
 
 def manifest(

@@ -5,8 +5,8 @@ The same for a cluster and for one machine; what differs is behind ``Effects``.
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -28,7 +28,7 @@ from autodidact_operator.plan.types import (
     Run,
 )
 from autodidact_operator.progress import Reports, eta, fraction
-from autodidact_operator.recipes import BY_KIND
+from autodidact_operator.recipes import BY_KIND, Recipe
 from autodidact_operator.resources import RunKey
 from autodidact_operator.settings import Settings
 from autodidact_operator.specs import RefusedError, interpret, sentence
@@ -47,11 +47,13 @@ class Reconciler:
     Attributes:
         world: Reads from memory, writes to the API server.
         library: What is published.
+        memory: What need not be found out again.
         settings: The operator's settings.
     """
 
     world: World[Store]
     library: Library
+    memory: "Memory"
     settings: Settings
 
     async def __call__(self, key: RunKey) -> float | None:
@@ -62,7 +64,7 @@ class Reconciler:
             return None
         before, now = status_of(snapshot.run), self.world.now()
         try:
-            run, graph = interpret(recipe, snapshot.run, self.settings.import_prefixes)
+            run, graph = self.memory.interpreted(recipe, snapshot.run)
         except RefusedError as error:
             generation = snapshot.run["metadata"]["generation"]
             decision = refused(generation, (error.reason, str(error)), before, now)
@@ -73,7 +75,7 @@ class Reconciler:
     async def _step(
         self, snapshot: Snapshot, run: Run, graph: Graph, before: RunStatus, now: datetime
     ) -> float | None:
-        seen_jobs = observe.jobs(snapshot.jobs, snapshot.pods, run.ref.uid)
+        seen_jobs = observe.jobs(snapshot.jobs, snapshot.pods, run.ref.uid, now)
         artifacts: Mapping[str, Artifact] = {}
         try:
             if before.phase not in FINAL:
@@ -90,13 +92,20 @@ class Reconciler:
                 problem=_missing_profile(run.spec, snapshot),
             )
             decision = decide(graph, run, seen, before, now)
+        times = []
+        if decision.status != before and only_detail(before, decision.status):
+            left = self.memory.seconds_to_write(run.ref.uid, self.world.monotonic())
+            if left > 0:
+                decision = replace(decision, status=before)
+                times.append(left)
         await act(decision, _Cluster(self, snapshot, run))
         if decision.status.phase in FINAL and before.phase not in FINAL:
             await self._record(snapshot, run, decision.status, artifacts)
-        if decision.wake_at is None:
-            return _RETRY_STORE_S if decision.status.waiting_since else None
-        wait = max((decision.wake_at - now).total_seconds(), 0.0)
-        return min(wait, _RETRY_STORE_S) if decision.status.waiting_since else wait
+        if decision.wake_at is not None:
+            times.append(max((decision.wake_at - now).total_seconds(), 0.0))
+        if decision.status.waiting_since:
+            times.append(_RETRY_STORE_S)
+        return min(times, default=None)
 
     async def _record(
         self,
@@ -116,6 +125,59 @@ class Reconciler:
 
 _RETRY_STORE_S = 5.0
 """Seconds after which a hindered run is looked at again."""
+
+_DETAIL = ("stage", "progress", "eta", "stages")
+
+
+def only_detail(before: RunStatus, after: RunStatus) -> bool:
+    """Returns whether a status says nothing new that anything rests on.
+
+    What was done, counted or decided is told at once. That a stage's pod is running now, or how far
+    it is, can wait: on short stages these writes are most of the operator's, and each of them
+    would hold up the next decision.
+    """
+    return after.model_copy(update={name: getattr(before, name) for name in _DETAIL}) == before
+
+
+class Memory:
+    """What is remembered per run, for speed alone.
+
+    Args:
+        settings: The operator's settings.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._interpreted: dict[str, tuple[int, Run, Graph]] = {}
+        self._written_at: dict[str, float] = {}
+
+    def interpreted(self, recipe: Recipe, body: Body) -> tuple[Run, Graph]:
+        """Returns a run object as the planner's run and graph, worked out once per generation.
+
+        Raises:
+            RefusedError: As for ``interpret``.
+        """
+        uid, generation = body["metadata"]["uid"], body["metadata"]["generation"]
+        known = self._interpreted.get(uid)
+        if known is None or known[0] != generation:
+            run, graph = interpret(recipe, body, self._settings.import_prefixes)
+            known = self._interpreted[uid] = (generation, run, graph)
+        return known[1:]
+
+    def wrote(self, uid: str, now: float) -> None:
+        """Notes that a run's status was written."""
+        self._written_at[uid] = now
+
+    def seconds_to_write(self, uid: str, now: float) -> float:
+        """Returns in how many seconds details may be written; not above 0 if they may be now."""
+        written_at = self._written_at.get(uid)
+        return 0.0 if written_at is None else written_at + self._settings.status_seconds - now
+
+    def keep(self, uids: Iterable[str]) -> None:
+        """Forgets all other runs."""
+        wanted = set(uids)
+        self._interpreted = {u: known for u, known in self._interpreted.items() if u in wanted}
+        self._written_at = {u: at for u, at in self._written_at.items() if u in wanted}
 
 
 def status_of(body: Body) -> RunStatus:
@@ -166,6 +228,7 @@ class _Cluster:
 
     def __init__(self, reconciler: Reconciler, snapshot: Snapshot, run: Run | None) -> None:
         self._world = reconciler.world
+        self._memory = reconciler.memory
         self._settings = reconciler.settings
         self._snapshot = snapshot
         self._run = run
@@ -187,12 +250,17 @@ class _Cluster:
                 await self._world.delete_job(body)
 
     async def write(self, status: RunStatus) -> None:
-        await self._world.write_status(self._snapshot.run, status.dump())
+        body, content = self._snapshot.run, status.dump()
+        if body.get("status") != content:
+            await self._world.write_status(body, content)
+            self._memory.wrote(body["metadata"]["uid"], self._world.monotonic())
 
     def event(self, event: Event) -> None:
         self._world.event(self._snapshot.run, event.type, event.reason, event.message)
 
 
-def build(world: World[Store], settings: Settings) -> Reconciler:
-    """Returns the reconciler over a world."""
-    return Reconciler(world=world, library=Library(world.store), settings=settings)
+def build(settings: Settings, world: World[Store]) -> Reconciler:
+    """Returns the reconciler over a world, which has it forget the runs that are gone."""
+    library, memory = Library(world.store), Memory(settings)
+    world.keepers += [library.keep, memory.keep]
+    return Reconciler(world=world, library=library, memory=memory, settings=settings)

@@ -201,8 +201,21 @@ def test_an_event_that_cannot_be_posted_is_dropped(
 
 def test_too_many_events_are_dropped(recorder: Recorder, run: Body) -> None:
     """When too many wait, further ones are dropped instead of filling the memory."""
-    told = [recorder.record(run, "Normal", "A", str(n)) for n in range(events.WAITING + 5)]
+    told = [recorder.record(run, "Normal", f"A{n}", "text") for n in range(events.WAITING + 5)]
     assert told.count(False) == 5
+
+
+def test_what_is_told_at_once_for_one_reason_is_one_event(
+    kube: FakeKube, recorder: Recorder, run: Body
+) -> None:
+    """The stages of one Job are done together and take one write; what comes later, another."""
+    recorder.record(run, "Normal", "StageDone", "judge-1")
+    recorder.record(run, "Normal", "StageDone", "build-pairs-1")
+    asyncio.run(recorder.post_next())
+    recorder.record(run, "Normal", "StageDone", "train-dpo-1")
+    asyncio.run(recorder.post_next())
+    messages = [call[1][2]["message"] for call in kube.calls]
+    assert messages == ["judge-1; build-pairs-1", "train-dpo-1"]
 
 
 def test_a_long_message_is_cut(kube: FakeKube, recorder: Recorder, run: Body) -> None:
