@@ -1,0 +1,104 @@
+"""One cluster, one operator and its store for all end-to-end tests of a session."""
+
+import dataclasses
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import pytest
+
+import auditing
+from autodidact_store import open_store
+from cluster import audit
+from cluster.control_plane import Cluster, Options
+from e2e.house import ACCOUNT, House, Place
+from e2e.scripted_stages import ScriptedStages, playing
+from installation import BUCKET, NODE, Installation
+
+REAL = {"pods": "real"}
+_PODS = {"requests": {"cpu": "100m", "memory": "128Mi"}}
+PROFILES = {
+    "default": {"resources": _PODS, "nodeSelector": REAL},
+    "scripted": {"nodeSelector": {"play": "scripted"}, "resources": _PODS},
+    "larger": {
+        "nodeSelector": {"play": "scripted"},
+        "resources": _PODS,
+        "outOfMemoryResources": {"requests": {"cpu": "100m", "memory": "512Mi"}},
+    },
+    "nowhere": {"nodeSelector": {"nobody": "has-this"}},
+    "no-image": {"image": "registry.invalid/does-not-exist:1", "nodeSelector": REAL},
+}
+_OPERATORS = {
+    "level": "Metadata",
+    "users": [ACCOUNT],
+    "resources": [
+        {"group": group}
+        for group in (
+            *("", "apps", "authentication.k8s.io", "authorization.k8s.io", "autodidact.dev"),
+            *("batch", "coordination.k8s.io", "events.k8s.io"),
+        )
+    ],
+}
+"""Audit rule: everything the operator asks of the API server, reads too."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks all tests of this folder."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.cluster)
+
+
+@pytest.fixture(scope="session")
+def house() -> Iterator[House]:
+    """A cluster with a process node, a scripted node and the operator."""
+    options = Options(fast=True, audit_rules=(*auditing.RULES, _OPERATORS))
+    with Cluster(options=options) as cluster:
+        settings = dataclasses.replace(NODE, labels=REAL, back_off_s=0.1, back_off_limit_s=0.2)
+        node = cluster.add_node(settings)
+        values = {
+            "nodeSelector": REAL,
+            "computeProfiles": PROFILES,
+            # Two operators cannot share a port of this machine.
+            "updateStrategy": {"type": "Recreate", "rollingUpdate": None},
+        }
+        installed = Installation(cluster=cluster, values=values).install()
+        store = open_store(f"s3://{BUCKET}", installed.store_environment())
+        stages = ScriptedStages(store)
+        with playing(cluster, stages, "scripted"):
+            yield House(installed=installed, node=node, stages=stages)
+        missing = refused(cluster)
+        assert not missing, f"the operator lacks a right it needs: {missing[0]}"
+
+
+def refused(cluster: Cluster) -> list[dict[str, Any]]:
+    """Returns what the API server has refused the operator for want of a right."""
+    return [
+        entry
+        for entry in audit.read(cluster.audit_log)
+        if entry["user"]["username"] == ACCOUNT
+        and entry["responseStatus"]["code"] == 403
+        # The tests delete namespaces with runs at work in them.
+        and "NamespaceTerminating" not in str(entry["responseStatus"])
+    ]
+
+
+@pytest.fixture
+def place(house: House) -> Iterator[Place]:
+    """A fresh namespace with the store's credentials."""
+    made = house.place(f"test-{secrets.token_hex(4)}")
+    yield made
+    house.cluster.kubectl("delete", "namespace", made.namespace, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def shared_place(house: House) -> Iterator[Place]:
+    """A namespace that the tests of a module share."""
+    made = house.place(f"shared-{secrets.token_hex(4)}")
+    yield made
+    house.cluster.kubectl("delete", "namespace", made.namespace, "--wait=false")
