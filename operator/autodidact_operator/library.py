@@ -7,10 +7,10 @@ have changed it.
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
 
-from autodidact_contract.artifacts import Artifact
+from autodidact_contract.artifacts import Artifact, fold
 from autodidact_operator.plan.progression import frontier
 from autodidact_operator.plan.types import Graph, ObservedJob
-from autodidact_store.artifacts import find
+from autodidact_store.artifacts import find, published
 from autodidact_store.errors import StoreUnavailableError
 from autodidact_store.protocol import Store
 
@@ -50,6 +50,7 @@ class Library:
         known = self._known.setdefault(uid, {})
         asked = self._asked.setdefault(uid, set())
         seen_now: set[str] = set()
+        worked: set[str] = set()  # Jobs of which something new was found.
         while True:
             wanted = {
                 name: place
@@ -58,12 +59,22 @@ class Library:
             }
             if not wanted:
                 return dict(known)
+            whole = {
+                name
+                for name in wanted
+                if graph[name].shards == 1 and (name in asked or graph[name].job in worked)
+            }
             found = await asyncio.gather(
-                *(self._find(namespace, *place) for place in wanted.values())
+                *(
+                    self._look(namespace, *place, whole=name in whole)
+                    for name, place in wanted.items()
+                )
             )
             asked.update(wanted)
             seen_now.update(wanted)
-            known.update({name: a for name, a in zip(wanted, found, strict=True) if a})
+            new = {name: a for name, a in zip(wanted, found, strict=True) if a}
+            known.update(new)
+            worked.update(graph[name].job for name in new)
 
     def keep(self, uids: Iterable[str]) -> None:
         """Forgets all other runs."""
@@ -71,14 +82,19 @@ class Library:
         self._known = {uid: known for uid, known in self._known.items() if uid in wanted}
         self._asked = {uid: asked for uid, asked in self._asked.items() if uid in wanted}
 
-    async def _find(self, namespace: str, kind: str, key: str) -> Artifact | None:
+    async def _look(self, namespace: str, kind: str, key: str, *, whole: bool) -> Artifact | None:
         try:
             async with asyncio.timeout(LOOKUP_TIMEOUT_S):
-                return await asyncio.to_thread(find, self._store, namespace, kind, key)
+                return await asyncio.to_thread(self._find, namespace, kind, key, whole=whole)
         except TimeoutError as error:
             raise StoreUnavailableError(
                 f"{self._store.uri} did not answer within {LOOKUP_TIMEOUT_S:.0f} s"
             ) from error
+
+    def _find(self, namespace: str, kind: str, key: str, *, whole: bool) -> Artifact | None:
+        """Returns an artifact; one that is likely there in one shard takes one request, not two."""
+        manifest = published(self._store, namespace, kind, key, 0, 1) if whole else None
+        return fold([manifest]) if manifest else find(self._store, namespace, kind, key)
 
 
 def quiet(jobs: Iterable[ObservedJob]) -> frozenset[str]:
