@@ -42,7 +42,7 @@ async def throughput(runs: int, profile: Path | None) -> list[Figure]:
         runs: How many, all created at once.
         profile: Where to write a profile of the operator, or None.
     """
-    async with started(delay_s=DELAY_S, manifests_only=True, profile=profile) as plane:
+    async with started(delay_s=DELAY_S, load=True, profile=profile) as plane:
         await plane.run("warm-up", 1)
         before = plane.cpu_s
         await plane.run("load", runs)

@@ -106,13 +106,14 @@ class Plane:
 
 @asynccontextmanager
 async def started(
-    *, delay_s: float, manifests_only: bool = False, profile: Path | None = None
+    *, delay_s: float, load: bool = False, profile: Path | None = None
 ) -> AsyncIterator[Plane]:
     """Starts everything and ends it afterwards.
 
     Args:
         delay_s: How long each pod works.
-        manifests_only: As for `ScriptedStages`.
+        load: Let pods cost as little as they can: one status write, for none is long enough to be
+            seen running, and one request to the store for each artifact.
         profile: Where to write what cProfile says about the operator's event loop.
     """
     with Cluster(options=Options(fast=True, audit_rules=auditing.RULES)) as cluster:
@@ -124,13 +125,16 @@ async def started(
         stages = ScriptedStages(
             store=open_store(f"s3://{BUCKET}", installed.store_environment()),
             delay_s=delay_s,
-            manifests_only=manifests_only,
+            manifests_only=load,
         )
         keeper = Keeper(cluster.directory / "bench")
         try:
             operator = _start_operator(installed, keeper, profile)
             operator.wait_until(lambda: _is_ready(installed.port))
-            async with cluster.api("bench") as api, ScriptedNode(api, stages):
+            async with (
+                cluster.api("bench") as api,
+                ScriptedNode(api, stages, report_running=not load),
+            ):
                 plane = Plane(cluster=cluster, api=api, operator=psutil.Process(operator.pid))
                 plane.sample()
                 yield plane
