@@ -76,6 +76,21 @@ def house() -> Iterator[House]:
         assert not missing, f"the operator lacks a right it needs: {missing[0]}"
 
 
+@pytest.fixture(scope="session")
+def collector(house: House) -> None:
+    """The garbage collector is at work; in a young cluster it first learns the new kinds."""
+    cluster, names = house.cluster, ("collector-owner", "collector-owned")
+    about = {"apiVersion": "v1", "kind": "ConfigMap"}
+    cluster.apply({**about, "metadata": {"name": names[0], "namespace": "default"}})
+    uid = cluster.get("configmap", names[0], "default")["metadata"]["uid"]
+    owner = {**about, "name": names[0], "uid": uid}
+    metadata = {"name": names[1], "namespace": "default", "ownerReferences": [owner]}
+    cluster.apply({**about, "metadata": metadata})
+    cluster.kubectl("-n", "default", "delete", "configmap", names[0])
+    gone = ("wait", "--for=delete", f"configmap/{names[1]}", "--timeout=120s")
+    cluster.kubectl("-n", "default", *gone)
+
+
 def refused(cluster: Cluster) -> list[dict[str, Any]]:
     """Returns what the API server has refused the operator for want of a right."""
     return [

@@ -26,14 +26,14 @@ def tiny(namespace: str, name: str = "tiny", **spec: Any) -> Body:
     small = {
         "iterations": 1,
         "startDeadlineSeconds": 120,
-        "warmUp": {"epochs": 1, "learningRate": 0.006, "warmupSteps": 20, "batchSize": 32},
+        "warmUp": {"epochs": 2, "learningRate": 0.006, "warmupSteps": 20, "batchSize": 32},
         "prompts": {"perIteration": 16, "attemptsPerPrompt": 20, "maxRouge": 1},
         "responses": {"perPrompt": 3},
         "judge": {"votes": 1},
         "pairs": {"excludeTruncated": False},
         "dpo": {"epochs": 1, "batchSize": 16},
         "evaluation": {"prompts": 16},
-        "gates": {"minPairs": {"limit": 1, "action": "Stop"}, "minParseRate": None},
+        "gates": {"minPairs": {"limit": 1, "action": "Stop"}, "minParseRate": {"limit": 0}},
     }
     return merged(merged(body, {"spec": small}), {"spec": spec})
 

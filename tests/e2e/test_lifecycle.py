@@ -7,6 +7,8 @@ from cluster.waiting import eventually
 from e2e import manifests
 from e2e.house import Place, conditions, message, why
 
+pytestmark = pytest.mark.usefixtures("collector")
+
 JOBS = (
     "import",
     "train-sft",
@@ -36,12 +38,11 @@ def test_a_run_can_be_suspended_and_resumed_at_any_stage(shared_place: Place, jo
     assert shared_place.until_ended(name)["phase"] == "Succeeded"
     uid = shared_place.run(name)["metadata"]["uid"]
     created = shared_place.created_jobs(uid)
-    again = [n for n in created if n.endswith("-2") and not n.endswith(f"{job}-1")]
     assert set(created.values()) == {1}
-    assert any(n.endswith(f"-{job}-2") for n in again), created
+    assert any(n.endswith(f"-{job}-2") for n in created), created
 
 
-def test_a_suspended_run_can_be_cancelled(place: Place) -> None:
+def test_a_run_can_be_cancelled(place: Place) -> None:
     """Cancel ends a run as Failed with the reason Cancelled, and its Jobs with it."""
     body = manifests.scripted(place.namespace)
     name = body["metadata"]["name"]

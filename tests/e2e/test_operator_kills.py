@@ -117,6 +117,7 @@ def test_a_standby_takes_over(house: House, place: Place) -> None:
     standby = subprocess.Popen(
         [sys.executable, "-m", "autodidact_operator"],
         env=environment,
+        cwd=leader.cwd(),
         stdout=log,
         stderr=log,
     )

@@ -191,6 +191,7 @@ def test_local_mode_needs_no_server(tmp_path: Path) -> None:
     assert list((tmp_path / "store" / "local" / "artifacts").glob("import-*"))
 
 
+@pytest.mark.usefixtures("collector")
 def test_a_deleted_run_takes_its_jobs_along_and_comes_back(done: Done) -> None:
     """Deleted and applied again, the run adopts every artifact: no Job, the same digests."""
     place = done.place

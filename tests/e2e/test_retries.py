@@ -1,11 +1,15 @@
 """How attempts end, and what each end is charged to."""
 
+import pytest
+
 from autodidact_operator import labels
 from cluster.outcomes import Outcome
 from cluster.waiting import eventually
 from e2e import manifests
 from e2e.house import Place, message, why
 from e2e.scripted_stages import refusing
+
+pytestmark = pytest.mark.usefixtures("collector")
 
 JOB = "evaluate-0"
 

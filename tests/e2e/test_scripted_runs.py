@@ -2,6 +2,8 @@
 
 import statistics
 
+import pytest
+
 import auditing
 from autodidact_operator import labels
 from cluster.waiting import eventually
@@ -34,6 +36,7 @@ def test_a_run_goes_through_all_its_stages(place: Place) -> None:
     print(f"writes per stage: {sum(writes.values()) / len(stages):.2f} {dict(writes)}")
 
 
+@pytest.mark.usefixtures("collector")
 def test_a_run_that_was_deleted_and_applied_again_adopts_everything(place: Place) -> None:
     """The same manifest once more Succeeds with the same artifacts and without a Job."""
     body = manifests.scripted(place.namespace)
