@@ -54,9 +54,13 @@ class Owner:
 
 
 def name(ref: RunRef, job: str, attempt: int) -> str:
-    """Returns a Job's name: the same for the same run, job and attempt, at most 63 characters."""
+    """Returns a Job's name: the same for the same run, job and attempt, at most 63 characters.
+
+    Its Service is called the same, so that it begins with a letter although a run's need not.
+    """
     digest = hashlib.sha256(f"{ref.uid}/{job}".encode()).hexdigest()[:6]
-    short = ref.name.replace(".", "-")[:_NAME_LENGTH].rstrip("-")
+    short = ref.name if ref.name[0].isalpha() else f"run-{ref.name}"
+    short = short.replace(".", "-")[:_NAME_LENGTH].rstrip("-")
     return f"{short}-{digest}-{job}-{attempt}"
 
 

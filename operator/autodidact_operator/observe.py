@@ -54,21 +54,28 @@ def _attempt(body: Body) -> int:
 
 
 def _job(body: Body, pods: Iterable[Body]) -> ObservedJob:
-    metadata, spec = body["metadata"], body.get("spec") or {}
+    metadata, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
     verdict = _verdict(body)
     return ObservedJob(
         name=metadata["name"],
         job=metadata["labels"].get(labels.JOB, ""),
         attempt=_attempt(body),
         created_at=_time(metadata["creationTimestamp"]),
+        started_at=_time(status["startTime"]) if status.get("startTime") else None,
         shards=spec.get("completions") or 1,
-        suspended=bool(spec.get("suspend")),
+        # Let go by its queue, it stays so until the Job controller has taken notice.
+        suspended=bool(spec.get("suspend")) or _is(body, "Suspended"),
         stopping="deletionTimestamp" in metadata,
         ended=verdict.get("type", ""),
         reason=verdict.get("reason", ""),
         message=verdict.get("message", ""),
-        pods=tuple(_pod(pod) for pod in pods),
+        pods=tuple(sorted(map(_pod, pods), key=lambda pod: pod.index)),
     )
+
+
+def _is(body: Body, condition: str) -> bool:
+    conditions = (body.get("status") or {}).get("conditions") or ()
+    return any(c["type"] == condition and c["status"] == "True" for c in conditions)
 
 
 def _verdict(body: Body) -> Mapping[str, Any]:

@@ -80,7 +80,8 @@ def _end(last: ObservedJob | None, now: datetime, start_deadline: timedelta) -> 
         return Cause(charge="free", reason="Deleted", message="the Job was deleted")
     if over(last):
         return cause(last)
-    if not _started(last) and not last.suspended and now >= last.created_at + start_deadline:
+    since = idle_since(last)
+    if since is not None and now >= since + start_deadline:
         waiting = next((pod for pod in last.pods if pod.waiting), None)
         return Cause(
             charge="bounded",
@@ -101,15 +102,27 @@ def over(job: ObservedJob) -> bool:
     return len(done) >= job.shards
 
 
-def _started(job: ObservedJob) -> bool:
-    return any(pod.phase != "Pending" for pod in job.pods)
+def idle_since(job: ObservedJob) -> datetime | None:
+    """Returns since when a Job that is not over could work but none of its pods does.
+
+    Its shards may take turns, so that this can be long after the first one started. None while a
+    pod runs or a queue holds the Job back.
+    """
+    if job.suspended or any(pod.phase == "Running" for pod in job.pods):
+        return None
+    ends = [pod.finished_at for pod in job.pods if pod.finished_at]
+    return max([job.started_at or job.created_at, *ends])
 
 
 def _at_work(books: JobStatus, job: ObservedJob, start_deadline: timedelta) -> Standing:
-    if _started(job):
-        return Standing(state="running", books=books, current=job)
-    wake_at = None if job.suspended else job.created_at + start_deadline
-    return Standing(state="starting", books=books, current=job, wake_at=wake_at)
+    started = any(pod.phase != "Pending" for pod in job.pods)
+    since = idle_since(job)
+    return Standing(
+        state="running" if started else "starting",
+        books=books,
+        current=job,
+        wake_at=None if since is None else since + start_deadline,
+    )
 
 
 def _next(books: JobStatus, jobs: tuple[ObservedJob, ...], now: datetime) -> Standing:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from autodidact_contract.resources import JobStatus, RunStatus
 from autodidact_contract.stages import Task
 from autodidact_operator.plan import status as rendering
-from autodidact_operator.plan.attempts import Standing, over, standing
+from autodidact_operator.plan.attempts import Standing, idle_since, over, standing
 from autodidact_operator.plan.progression import Tripped, ready, skipped, tripped
 from autodidact_operator.plan.status import Verdict, View
 from autodidact_operator.plan.types import (
@@ -40,7 +40,8 @@ def decide(graph: Graph, run: Run, seen: Observed, before: RunStatus, now: datet
     gates = tripped(graph, seen.artifacts)
     without = skipped(graph, gates)
     standings = _standings(graph, run, seen, before, without, now)
-    since = _since(seen, before, now)
+    # A suspended run needs nothing, so that nothing it lacks makes it fail.
+    since = None if run.spec.suspend else _since(seen, before, now)
     verdict = _verdict(graph, run, seen, before, gates, standings, since, now)
     if verdict.phase in (*FINAL, "Suspended"):
         delete = () if verdict.phase == "Succeeded" else _live(seen.jobs)
@@ -69,7 +70,7 @@ def decide(graph: Graph, run: Run, seen: Observed, before: RunStatus, now: datet
         status=after,
         create=create,
         delete=delete,
-        events=_events(before, after, standings),
+        events=(*_news(graph, seen, before, after), *_events(before, after, standings)),
         wake_at=_wake_at(run, after, standings, since, now),
     )
 
@@ -84,7 +85,8 @@ def _settled(run: Run, seen: Observed, before: RunStatus) -> Decision:
 def hindered(run: Run, problem: tuple[str, str], before: RunStatus, now: datetime) -> Decision:
     """Returns what to do while it cannot be seen what is published: say so, and give up in time.
 
-    Nothing else of the status changes, since nothing else is known.
+    Nothing else of the status changes, since nothing else is known. The Jobs of a run that is given
+    up are ended by the next decision, which is due at once.
     """
     if before.phase in FINAL:
         return Decision(status=before)
@@ -97,7 +99,7 @@ def hindered(run: Run, problem: tuple[str, str], before: RunStatus, now: datetim
     return Decision(
         status=status,
         events=_events(before, status, {}),
-        wake_at=_wake_at(run, status, {}, since, now),
+        wake_at=now if status.phase in FINAL else _wake_at(run, status, {}, since, now),
     )
 
 
@@ -106,7 +108,7 @@ def refused(
 ) -> Decision:
     """Returns what to do about a run that can never work as it is: end it and say why."""
     if before.phase in FINAL:
-        return Decision(status=before)
+        return Decision(status=before.model_copy(update={"observed_generation": generation}))
     reason, message = problem
     verdict = Verdict(phase="Failed", reason=reason, message=message)
     status = rendering.renewed(before, verdict, generation, None, now)
@@ -205,7 +207,7 @@ def _ended(graph: Graph, seen: Observed, gates: Sequence[Tripped]) -> Verdict | 
     if not gates:
         return Verdict(phase="Succeeded", reason="Completed", message="all iterations are done")
     learned = any(t > 1 and name in seen.artifacts for t, name in graph.models.items())
-    gate = gates[0]
+    gate = next((gate for gate in gates if gate.check.action == "Fail"), gates[0])
     failed = gate.check.action == "Fail" or not learned
     return Verdict(
         phase="Failed" if failed else "Succeeded", reason=gate.check.reason, message=str(gate)
@@ -237,7 +239,7 @@ def _at_work(graph: Graph, seen: Observed, standings: Mapping[str, Standing]) ->
     done = sum(stage.name in seen.artifacts for stage in graph.stages)
     at_work = f"{done} of {len(graph.stages)} stages done"
     for name, entry in standings.items():
-        if entry.state == "starting" and entry.current:
+        if entry.current and idle_since(entry.current):
             waiting = next((pod for pod in entry.current.pods if pod.waiting), None)
             if waiting:
                 return Verdict(
@@ -300,6 +302,25 @@ def _opened(standings: Mapping[str, Standing], create: Sequence[JobRequest]) -> 
     }
 
 
+def _news(graph: Graph, seen: Observed, before: RunStatus, after: RunStatus) -> tuple[Event, ...]:
+    """Returns what was published: a job that leaves the books has done its stages."""
+    if before.started_at is None:
+        if not seen.artifacts:
+            return ()
+        message = f"{len(seen.artifacts)} of {len(graph.stages)} stages were published before"
+        return (Event(type="Normal", reason="Adopted", message=message),)
+    left = {entry.name for entry in before.jobs} - {entry.name for entry in after.jobs}
+    return tuple(
+        Event(
+            type="Normal",
+            reason="StageDone",
+            message=f"{stage.name}: {seen.artifacts[stage.name].name}",
+        )
+        for stage in graph.stages
+        if stage.job in left and stage.name in seen.artifacts
+    )
+
+
 def _events(
     before: RunStatus,
     after: RunStatus,
@@ -313,12 +334,6 @@ def _events(
         )
         for name, entry in standings.items()
         if entry.ended
-    ]
-    told = {stage.name for stage in before.stages if stage.phase == "Succeeded"}
-    events += [
-        Event(type="Normal", reason="StageDone", message=f"{stage.name}: {stage.artifact}")
-        for stage in after.stages
-        if stage.phase == "Succeeded" and stage.name not in told
     ]
     if after.phase != before.phase and after.phase in (*FINAL, "Suspended"):
         condition = after.conditions[0]

@@ -4,6 +4,7 @@ The cause is the pod that failed first: the survivors of a lost rank fail after 
 company. What its worker wrote goes before exit codes, exit codes before the kubelet's reason.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -15,6 +16,7 @@ from autodidact_operator.plan.types import ObservedJob, ObservedPod
 Charge = Literal["user", "free", "memory", "bounded"]
 FIRST_DELAY_S = 5.0
 LONGEST_DELAY_S = 300.0
+_REASON = re.compile(r"[A-Za-z][A-Za-z0-9]{0,62}")
 _FAR = datetime.max.replace(tzinfo=UTC)
 
 
@@ -37,11 +39,11 @@ def cause(job: ObservedJob) -> Cause:
         return Cause(charge="free", reason="Disrupted", message="a pod was preempted or evicted")
     if failed:
         return _of_pod(failed[0], job)
-    if job.ended == "Failed" and not job.pods:
+    if job.ended == "Failed":
         return Cause(
             charge="bounded",
             reason=job.reason or "JobFailed",
-            message=job.message or f"Job {job.name} failed and left no pod to ask why",
+            message=job.message or f"Job {job.name} failed and left no failed pod to ask why",
         )
     return Cause(
         charge="bounded",
@@ -55,7 +57,7 @@ def _of_pod(pod: ObservedPod, job: ObservedJob) -> Cause:
     told = pod.result.failure if pod.result else None
     where = f"Job {job.name}"
     if told and told.code == "user":
-        return Cause(charge="user", reason=told.reason, message=told.message)
+        return Cause(charge="user", reason=_reason(told.reason), message=told.message)
     if pod.exit_code == EXIT_USER:
         return Cause(
             charge="user",
@@ -72,13 +74,18 @@ def _of_pod(pod: ObservedPod, job: ObservedJob) -> Cause:
             "the batch size",
         )
     if told:
-        return Cause(charge="bounded", reason=told.reason, message=told.message)
+        return Cause(charge="bounded", reason=_reason(told.reason), message=told.message)
     code = "" if pod.exit_code is None else f" with exit code {pod.exit_code}"
     return Cause(
         charge="bounded",
         reason=pod.container_reason or "WorkerFailed",
         message=f"{where} failed{code}; see kubectl logs job/{job.name}",
     )
+
+
+def _reason(told: str) -> str:
+    """Returns a worker's reason if a condition may have it: workers run what users bring."""
+    return told if _REASON.fullmatch(told) else "WorkerFailed"
 
 
 def charged(entry: JobStatus, why: Cause, now: datetime) -> JobStatus:

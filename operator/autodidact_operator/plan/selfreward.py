@@ -7,13 +7,15 @@ Departure: where prompts.model is unset, the fixed prompt writer is M1; the pape
 its own.
 """
 
+import re
+
 from autodidact_contract import stages as s
 from autodidact_contract.resources import Gate, Source
 from autodidact_contract.selfreward import SelfRewardSpec, TrainingFields
 from autodidact_operator.plan.types import Check, Graph, Stage
 
-MUTABLE_SCHEMES = ("s3://", "file://")
-"""Locations whose content may change under the same name: every run looks again."""
+LASTING = re.compile(r"toy://.*|hf://[^@]+@[0-9a-f]{40}")
+"""Locations whose content never changes; at all others, branches and tags too, a run looks again."""
 
 
 def graph(spec: SelfRewardSpec, salt: str) -> Graph:
@@ -63,7 +65,7 @@ def _imports(spec: SelfRewardSpec, salt: str) -> list[Stage]:
             # A Secret is mounted for its own import alone, so that one source's credentials
             # never reach another's server.
             job=name if source.secret_name else "import",
-            salt=salt if source.uri.startswith(MUTABLE_SCHEMES) else "",
+            salt="" if LASTING.fullmatch(source.uri) else salt,
             secret=source.secret_name,
         )
         for name, source, content in sources

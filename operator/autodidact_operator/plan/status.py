@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from autodidact_contract.artifacts import Artifact
+from autodidact_contract.base import canonical_json
 from autodidact_contract.resources import (
     Condition,
     Iteration,
@@ -16,6 +17,11 @@ from autodidact_operator.plan.attempts import Standing
 from autodidact_operator.plan.types import Graph, Report, Run, Stage
 
 Artifacts = Mapping[str, Artifact]
+
+MAX_BYTES = 32768
+"""Of a status, whatever the number of iterations and shards."""
+
+_MESSAGE_LENGTHS = (1024, 256, 64, 16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +52,7 @@ def render(view: View, before: RunStatus, now: datetime) -> RunStatus:
     stage = _current(view)
     final = view.verdict.phase in ("Succeeded", "Failed")
     history = _history(view.graph, view.artifacts)
-    return RunStatus(
+    status = RunStatus(
         observed_generation=view.run.generation,
         phase=view.verdict.phase,
         iteration=_iteration(view, stage),
@@ -58,12 +64,30 @@ def render(view: View, before: RunStatus, now: datetime) -> RunStatus:
         report=view.artifacts["report"].folder if "report" in view.artifacts else "",
         started_at=before.started_at or now.isoformat(timespec="seconds"),
         finished_at=before.finished_at or now.isoformat(timespec="seconds") if final else None,
-        waiting_since=view.waiting_since,
+        waiting_since=None if final else view.waiting_since,
         history=history,
         stages=_stages(view, stage),
         jobs=tuple(_books(view)),
         conditions=_conditions(view.verdict, before, view.run.generation, now),
     )
+    return _fitted(status)
+
+
+def _fitted(status: RunStatus) -> RunStatus:
+    """Returns the status with its messages cut as far as its size asks for."""
+    for length in _MESSAGE_LENGTHS:
+        if len(canonical_json(status.dump())) <= MAX_BYTES:
+            break
+        status = status.model_copy(
+            update={
+                name: tuple(
+                    part.model_copy(update={"message": part.message[:length]})
+                    for part in getattr(status, name)
+                )
+                for name in ("stages", "jobs", "conditions")
+            }
+        )
+    return status
 
 
 def renewed(
@@ -78,7 +102,7 @@ def renewed(
             "phase": verdict.phase,
             "started_at": before.started_at or now.isoformat(timespec="seconds"),
             "finished_at": now.isoformat(timespec="seconds") if final else None,
-            "waiting_since": since,
+            "waiting_since": None if final else since,
             "conditions": _conditions(verdict, before, generation, now),
         }
     )

@@ -103,6 +103,7 @@ class ObservedJob:
     """One attempt of one job of the graph.
 
     Attributes:
+        started_at: When it was let go, if that is known: a queue may have held it back for long.
         suspended: Held back by a queue; waiting there counts neither as start nor as failure.
         ended: The Job's own verdict, which comes later than its pods'.
         stopping: It is being deleted.
@@ -113,6 +114,7 @@ class ObservedJob:
     job: str
     attempt: int
     created_at: datetime
+    started_at: datetime | None = None
     shards: int = 1
     suspended: bool = False
     stopping: bool = False
