@@ -5,7 +5,7 @@ of these writes: start the cluster with `Options(audit_rules=auditing.RULES)`.
 """
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -76,16 +76,6 @@ def seconds_of_runs(audit_log: Path, namespace: str, plural: str) -> float:
     began = min(_time(e["requestReceivedTimestamp"]) for e in entries if e["verb"] == "create")
     ended = max(_time(e["stageTimestamp"]) for e in entries if _resource(e) == f"{plural}/status")
     return (ended - began).total_seconds()
-
-
-def jobs_created(audit_log: Path, namespace: str) -> Counter[str]:
-    """Returns how many Jobs were created per run, by the run's UID."""
-    created: dict[str, set[str]] = defaultdict(set)
-    for entry in _of(audit_log, namespace):
-        if (entry["verb"], _resource(entry)) == ("create", "jobs") and _accepted(entry):
-            metadata = _body(entry)["metadata"]
-            created[metadata["labels"][labels.RUN_UID]].add(metadata["name"])
-    return Counter({uid: len(names) for uid, names in created.items()})
 
 
 def _of(audit_log: Path, namespace: str) -> Iterator[Entry]:
