@@ -1,6 +1,7 @@
 """Pure: Jobs and Pods as the API server shows them, in the planner's words."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -16,6 +17,9 @@ Body = Mapping[str, Any]
 _QUIET = frozenset({"", "ContainerCreating", "PodInitializing"})
 """Waiting reasons that every pod passes through."""
 
+QUIET_S = 5.0
+"""Seconds after which such a reason is told all the same: a missing Secret has no other."""
+
 _PHASES: Mapping[str, Literal["Pending", "Running", "Succeeded", "Failed"]] = {
     "Pending": "Pending",
     "Running": "Running",
@@ -24,19 +28,67 @@ _PHASES: Mapping[str, Literal["Pending", "Running", "Succeeded", "Failed"]] = {
 }
 
 
-def jobs(bodies: Iterable[Body], pods: Iterable[Body], uid: str) -> tuple[ObservedJob, ...]:
+@dataclass(frozen=True, kw_only=True)
+class HeldUp:
+    """Jobs without pods and pods without containers, which are explained in Events only.
+
+    Attributes:
+        now: The time, with its zone.
+        secrets: Names of the Secrets that pods of the run mount.
+    """
+
+    now: datetime
+    secrets: tuple[str, ...]
+
+    def includes(self, status: Body, state: Body) -> bool:
+        """Returns whether a pod is one of these, and has been for long."""
+        if status.get("phase", "Pending") != "Pending" or "running" in state:
+            return False
+        return any(
+            condition["type"] == "PodScheduled"
+            and condition["status"] == "True"
+            and self._for_long(_time(condition["lastTransitionTime"]))
+            for condition in status.get("conditions") or ()
+        )
+
+    def no_pods(self, job: ObservedJob) -> Mapping[str, Any]:
+        """Returns reason and message of a Job that should have pods by now and has none."""
+        begun = self._for_long(job.started_at or job.created_at)
+        if job.pods or job.suspended or job.stopping or not begun:
+            return {}
+        message = (
+            f"Job {job.name} has no pod; a quota or an admission policy may refuse it: "
+            f"kubectl describe job {job.name} says which"
+        )
+        return {"reason": "NoPods", "message": message}
+
+    def _for_long(self, since: datetime) -> bool:
+        return (self.now - since).total_seconds() >= QUIET_S
+
+    def causes(self, pod: str) -> str:
+        """Says what the usual causes are and where the true one is told."""
+        return (
+            f"its image is still being pulled, or a Secret is missing ({', '.join(self.secrets)}); "
+            f"kubectl describe pod {pod} says which"
+        )
+
+
+def jobs(
+    bodies: Iterable[Body], pods: Iterable[Body], uid: str, held: HeldUp | None = None
+) -> tuple[ObservedJob, ...]:
     """Returns the run's Jobs with their pods.
 
     Args:
         bodies: Jobs that carry the run's label.
         pods: Pods that carry the run's label.
         uid: The run's UID; a Job whose controller is another object is not the run's.
+        held: What is told of pods that are held up; without it none is said to be.
     """
     by_job: dict[str, list[Body]] = {}
     for pod in pods:
         by_job.setdefault(_controller(pod), []).append(pod)
     return tuple(
-        _job(body, by_job.get(body["metadata"]["uid"], ()))
+        _job(body, by_job.get(body["metadata"]["uid"], ()), held)
         for body in bodies
         if _controller(body) == uid and _attempt(body)
     )
@@ -53,10 +105,18 @@ def _attempt(body: Body) -> int:
     return int(text) if text.isdecimal() else 0
 
 
-def _job(body: Body, pods: Iterable[Body]) -> ObservedJob:
+def quiet(jobs: Iterable[ObservedJob]) -> bool:
+    """Returns whether a pod may be held up without anybody saying so."""
+    return any(
+        not (job.pods or job.ended or job.message)
+        or any(pod.phase == "Pending" and not pod.waiting for pod in job.pods)
+        for job in jobs
+    )
+
+
+def _job(body: Body, pods: Iterable[Body], held: HeldUp | None) -> ObservedJob:
     metadata, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
-    verdict = _verdict(body)
-    return ObservedJob(
+    seen = ObservedJob(
         name=metadata["name"],
         job=metadata["labels"].get(labels.JOB, ""),
         attempt=_attempt(body),
@@ -66,10 +126,14 @@ def _job(body: Body, pods: Iterable[Body]) -> ObservedJob:
         # Let go by its queue, it stays so until the Job controller has taken notice.
         suspended=bool(spec.get("suspend")) or _is(body, "Suspended"),
         stopping="deletionTimestamp" in metadata,
+        pods=tuple(sorted((_pod(pod, held) for pod in pods), key=lambda pod: pod.index)),
+    )
+    verdict = _verdict(body) or (held.no_pods(seen) if held else {})
+    return replace(
+        seen,
         ended=verdict.get("type", ""),
         reason=verdict.get("reason", ""),
         message=verdict.get("message", ""),
-        pods=tuple(sorted(map(_pod, pods), key=lambda pod: pod.index)),
     )
 
 
@@ -86,7 +150,7 @@ def _verdict(body: Body) -> Mapping[str, Any]:
     )
 
 
-def _pod(body: Body) -> ObservedPod:
+def _pod(body: Body, held: HeldUp | None) -> ObservedPod:
     status = body.get("status") or {}
     container: Body = next(
         (c for c in status.get("containerStatuses") or () if c["name"] == CONTAINER), {}
@@ -94,6 +158,8 @@ def _pod(body: Body) -> ObservedPod:
     state = container.get("state") or {}
     ended = state.get("terminated") or {}
     waiting, message = _waiting(status, state)
+    if held and not waiting and not ended and held.includes(status, state):
+        waiting, message = "ContainerCreating", held.causes(body["metadata"]["name"])
     return ObservedPod(
         index=_index(body),
         phase=_phase(status, ended),

@@ -17,9 +17,11 @@ from autodidact_contract.resources import ComputeProfileSpec, RunSpec, RunStatus
 from autodidact_operator import jobs, observe
 from autodidact_operator.cache import Snapshot
 from autodidact_operator.effects import act, write_record
+from autodidact_operator.errors import ConflictError, ForbiddenError, InvalidObjectError
 from autodidact_operator.library import Library, quiet
 from autodidact_operator.plan.decide import FINAL, decide, hindered, refused
 from autodidact_operator.plan.types import (
+    Decision,
     Event,
     Graph,
     JobRequest,
@@ -31,7 +33,7 @@ from autodidact_operator.progress import Reports, eta, fraction
 from autodidact_operator.recipes import BY_KIND, Recipe
 from autodidact_operator.resources import RunKey
 from autodidact_operator.settings import Settings
-from autodidact_operator.specs import RefusedError, interpret, sentence
+from autodidact_operator.specs import RefusedError, interpret, sentence, sources
 from autodidact_operator.world import World
 from autodidact_store.errors import StoreError
 from autodidact_store.protocol import Store
@@ -75,7 +77,8 @@ class Reconciler:
     async def _step(
         self, snapshot: Snapshot, run: Run, graph: Graph, before: RunStatus, now: datetime
     ) -> float | None:
-        seen_jobs = observe.jobs(snapshot.jobs, snapshot.pods, run.ref.uid, now)
+        held = observe.HeldUp(now=now, secrets=self._secrets(run.spec))
+        seen_jobs = observe.jobs(snapshot.jobs, snapshot.pods, run.ref.uid, held)
         artifacts: Mapping[str, Artifact] = {}
         try:
             if before.phase not in FINAL:
@@ -98,14 +101,33 @@ class Reconciler:
             if left > 0:
                 decision = replace(decision, status=before)
                 times.append(left)
-        await act(decision, _Cluster(self, snapshot, run))
+        decision = await self._carry_out(decision, snapshot, run, before, now)
         if decision.status.phase in FINAL and before.phase not in FINAL:
             await self._record(snapshot, run, decision.status, artifacts)
         if decision.wake_at is not None:
             times.append(max((decision.wake_at - now).total_seconds(), 0.0))
         if decision.status.waiting_since:
             times.append(_RETRY_STORE_S)
+        if observe.quiet(seen_jobs):
+            times.append(observe.QUIET_S)
         return min(times, default=None)
+
+    async def _carry_out(
+        self, decision: Decision, snapshot: Snapshot, run: Run, before: RunStatus, now: datetime
+    ) -> Decision:
+        """Returns what was decided and done; a Job that is refused hinders the run."""
+        effects = _Cluster(self, snapshot, run)
+        try:
+            await act(decision, effects)
+        except NotCreatedError as error:
+            decision = hindered(run, ("JobNotCreated", str(error)), before, now)
+            await act(decision, effects)
+        return decision
+
+    def _secrets(self, spec: RunSpec) -> tuple[str, ...]:
+        """Returns the names of the Secrets that pods of a run mount."""
+        names = [self.settings.worker_store_secret, *(s.secret_name for s in sources(spec))]
+        return tuple(dict.fromkeys(name for name in names if name))
 
     async def _record(
         self,
@@ -223,6 +245,10 @@ def _progress(reports: Reports, graph: Graph, now: float) -> Report | None:
     return Report(stage=last, fraction=done or 0.0, eta_seconds=left)
 
 
+class NotCreatedError(Exception):
+    """The API server refused a Job: a quota, an admission policy, a name that is taken."""
+
+
 class _Cluster:
     """Effects on a cluster, for one run."""
 
@@ -239,10 +265,13 @@ class _Cluster:
         body = self._snapshot.run
         profile = ComputeProfileSpec.model_validate(self._snapshot.profiles[request.profile])
         owner = jobs.Owner(ref=self._run.ref, api_version=body["apiVersion"])
-        if (service := jobs.service(request, owner, profile)) is not None:
-            await self._world.create_service(body, service)
         manifest = jobs.manifest(request, owner, self._run.spec, profile, self._settings)
-        await self._world.create_job(body, manifest)
+        try:
+            if (service := jobs.service(request, owner, profile)) is not None:
+                await self._world.create_service(body, service)
+            await self._world.create_job(body, manifest)
+        except (ConflictError, ForbiddenError, InvalidObjectError) as error:
+            raise NotCreatedError(f"{request.job}: {error}") from error
 
     async def delete(self, name: str) -> None:
         for body in self._snapshot.jobs:

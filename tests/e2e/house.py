@@ -2,11 +2,12 @@
 
 import json
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from autodidact_store.protocol import Store
 from cluster import audit
 from cluster.control_plane import Cluster
 from cluster.node_process import NodeProcess
-from cluster.processes import ProcessError
+from cluster.processes import ProcessError, free_ports
 from cluster.waiting import eventually
 from e2e.scripted_stages import Script, ScriptedStages
 from installation import BUCKET, DEPLOYMENT, SYSTEM, Installation
@@ -76,15 +77,44 @@ class House:
 
     def until_operating(self, timeout_s: float = 60) -> None:
         """Returns when the operator is ready."""
-        eventually(self._is_ready, timeout_s)
+        eventually(lambda: is_ready(self.installed.port), timeout_s)
 
-    def _is_ready(self) -> bool:
-        url = f"http://127.0.0.1:{self.installed.port}/readyz"
+
+def is_ready(port: int) -> bool:
+    """Returns whether the operator on a port is ready."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+@contextmanager
+def another(house: House) -> Iterator[None]:
+    """Runs a second operator beside the first, with its settings and a port of its own."""
+    (port,) = free_ports(1)
+    first = house.operator()
+    assert first is not None
+    environment = {
+        **first.environ(),
+        "AUTODIDACT_PORT": str(port),
+        "AUTODIDACT_POD_NAME": "standby",
+    }
+    with (
+        (house.cluster.directory / "standby.log").open("ab") as log,
+        subprocess.Popen(
+            [sys.executable, "-m", "autodidact_operator"],
+            env=environment,
+            cwd=first.cwd(),
+            stdout=log,
+            stderr=log,
+        ) as second,
+    ):
         try:
-            with urllib.request.urlopen(url, timeout=2) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
+            eventually(lambda: is_ready(port))
+            yield
+        finally:
+            second.terminate()
 
 
 @dataclass(kw_only=True)

@@ -108,6 +108,43 @@ def test_a_namespace_without_the_store_secret_says_so(place: Place) -> None:
     eventually(lambda: not place.active_jobs(name))
 
 
+@pytest.mark.parametrize(
+    ("hard", "words"),
+    [
+        pytest.param({"pods": "0"}, ("quota", "kubectl describe job"), id="pods"),
+        pytest.param({"count/jobs.batch": "0"}, ("exceeded quota: small",), id="jobs"),
+    ],
+)
+def test_a_quota_is_named_on_the_run(
+    place: Place, hard: dict[str, str], words: tuple[str, ...]
+) -> None:
+    """What a quota refuses is told on the run within seconds; when there is room it goes on."""
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small"}}
+    place.apply({**quota, "spec": {"hard": hard}})
+    place.kubectl("wait", "--for=jsonpath={.status.hard}", "quota/small", "--timeout=30s")
+    name = place.apply(manifests.scripted(place.namespace))
+    status = place.until(name, lambda s: "quota" in message(s), 20)
+    assert all(word in message(status) for word in words)
+    assert conditions(status)["Reconciling"] == "True"
+    place.kubectl("delete", "quota", "small")
+    assert place.until_ended(name)["phase"] == "Succeeded"
+
+
+@pytest.mark.parametrize("name", [labels.RUN_UID, labels.JOB, labels.ATTEMPT])
+def test_a_label_that_a_human_removes_from_a_job(place: Place, name: str) -> None:
+    """A Job that cannot be recognised any more does not stop the run, nor is it done twice."""
+    body = manifests.scripted(place.namespace, startDeadlineSeconds=5)
+    run = body["metadata"]["name"]
+    script = place.script(run)
+    script.delays["train-sft"] = 2
+    place.apply(body)
+    eventually(lambda: ("train-sft", 1) in script.seen)
+    (job,) = (j for j in place.jobs(run) if "-train-sft-" in j["metadata"]["name"])
+    place.kubectl("label", "job", job["metadata"]["name"], f"{name}-")
+    assert place.until_ended(run)["phase"] == "Succeeded"
+    assert set(place.created_jobs().values()) == {1}
+
+
 def test_an_unknown_profile_is_named_and_an_edit_repairs_it(place: Place) -> None:
     """The run says which profile there is not; spec.compute may be edited, and it goes on."""
     name = place.apply(manifests.scripted(place.namespace, profile="gpu-1"))

@@ -1,16 +1,12 @@
 """The operator dies in the middle of runs: nothing is done twice and nothing is lost."""
 
-import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from cluster.waiting import eventually
 from e2e import manifests
-from e2e.house import House, Place, digests
+from e2e.house import House, Place, another, digests
 from installation import DEPLOYMENT, SYSTEM, Installation
 
 JOBS = (
@@ -82,63 +78,15 @@ def undisturbed(place: Place, body: manifests.Body) -> dict[str, str]:
     return found
 
 
-def test_a_restart_in_order_gives_the_lease_back(house: House, place: Place) -> None:
-    """A rollout in the middle of a run is over in seconds, not after the lease's time."""
+def test_two_leaders_do_nothing_twice(alone: House, place: Place) -> None:
+    """Two operators that both lead create each Job once, and the artifacts are the same."""
     body = manifests.scripted(place.namespace)
     name = body["metadata"]["name"]
-    script = place.script(name)
-    script.delays["train-sft"] = 3
-    place.apply(body)
-    eventually(lambda: ("train-sft", 1) in script.seen)
-    restart = ("-n", SYSTEM, "rollout")
-    house.cluster.kubectl(*restart, "restart", f"deployment/{DEPLOYMENT}")
-    house.cluster.kubectl(*restart, "status", f"deployment/{DEPLOYMENT}", "--timeout=60s")
-    assert place.until_ended(name, 30)["phase"] == "Succeeded"
-    assert set(place.created_jobs().values()) == {1}
-
-
-def test_a_standby_takes_over(house: House, place: Place) -> None:
-    """A leader that hangs loses the lease to a standby and steps down when it is awake again."""
-    body = manifests.scripted(place.namespace)
-    name = body["metadata"]["name"]
-    script = place.script(name)
-    script.delays["train-sft"] = 2
-    leader = house.operator()
-    assert leader is not None
-    holder = _holder(house)
-    environment = {
-        **leader.environ(),
-        "AUTODIDACT_PORT": "0",
-        "AUTODIDACT_POD_NAME": "standby",
-    }
-    place.apply(body)
-    eventually(lambda: ("train-sft", 1) in script.seen)
-    log = (house.cluster.directory / "standby.log").open("wb")
-    standby = subprocess.Popen(
-        [sys.executable, "-m", "autodidact_operator"],
-        env=environment,
-        cwd=leader.cwd(),
-        stdout=log,
-        stderr=log,
-    )
-    try:
-        leader.suspend()
-        assert _holder(house) == holder
-        eventually(lambda: re.match("standby_", _holder(house)), 40)
+    with another(alone):
+        place.apply(body)
         assert place.until_ended(name)["phase"] == "Succeeded"
-        leader.resume()
-        leader.wait(30)  # It steps down, and its pod starts it again.
-    finally:
-        if leader.is_running():
-            leader.resume()
-        standby.terminate()
-        standby.wait(20)
-        log.close()
-    eventually(lambda: _holder(house) and not _holder(house).startswith("standby"), 60)
-    house.until_operating()
-    assert set(place.created_jobs().values()) == {1}
-
-
-def _holder(house: House) -> str:
-    lease = house.cluster.get("lease", DEPLOYMENT, SYSTEM)
-    return str(lease["spec"].get("holderIdentity") or "")
+    uid = place.run(name)["metadata"]["uid"]
+    created = place.created_jobs(uid)
+    assert set(created.values()) == {1}
+    assert len(created) == len(JOBS)
+    assert digests(place.record(uid)) == undisturbed(place, body)

@@ -126,18 +126,18 @@ def test_local_mode_makes_the_same(house: House, done: Done, tmp_path: Path) -> 
     file.write_text(yaml.safe_dump(body))
     command = [str(AUTODIDACT), "run", str(file), "--store", f"s3://{BUCKET}"]
     environment = {**os.environ, **house.installed.store_environment()}
-    first = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    assert first.stdout is not None
     lines = []
-    for line in first.stdout:
-        lines.append(line)
-        if "train-sft" in line and "%" in line:
-            first.send_signal(signal.SIGINT)
-            break
-    lines += first.stdout.readlines()
-    assert first.wait(60) == 130, "".join(lines)
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as first:
+        assert first.stdout is not None
+        for line in first.stdout:
+            lines.append(line)
+            if "train-sft" in line and "%" in line:
+                first.send_signal(signal.SIGINT)
+                break
+        lines += first.stdout.readlines()
+        assert first.wait(60) == 130, "".join(lines)
     assert "was interrupted; give the same command again to go on" in lines[-1]
     second = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=240, check=False

@@ -32,7 +32,8 @@ def test_a_run_goes_through_all_its_stages(place: Place) -> None:
     writes = auditing.operator_writes(place.house.cluster.audit_log, place.namespace, ACCOUNT)
     assert sum(writes.values()) <= 4 * len(stages), writes
     gaps = sorted(auditing.stage_gaps(place.house.cluster.audit_log, place.namespace))
-    print(f"\ngaps of {len(gaps)} Jobs: p50 {statistics.median(gaps):.3f} s, max {gaps[-1]:.3f} s")
+    worst = gaps[min(len(gaps) - 1, round(0.99 * len(gaps)))]
+    print(f"\ngaps of {len(gaps)} Jobs: p50 {statistics.median(gaps):.3f} s, p99 {worst:.3f} s")
     print(f"writes per stage: {sum(writes.values()) / len(stages):.2f} {dict(writes)}")
 
 

@@ -247,6 +247,12 @@ def _at_work(graph: Graph, seen: Observed, standings: Mapping[str, Standing]) ->
                     reason=waiting.waiting,
                     message=f"{name} waits: {waiting.waiting_message}",
                 )
+            if entry.current.message:
+                return Verdict(
+                    phase="Running",
+                    reason=entry.current.reason,
+                    message=f"{name} waits: {entry.current.message}",
+                )
         if entry.state == "wait" and entry.books.failures:
             return Verdict(
                 phase="Running",
