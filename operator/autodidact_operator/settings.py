@@ -39,7 +39,7 @@ class Settings(Schema):
     leader_election: bool = True
     lease_name: str = Field("autodidact-operator", min_length=1)
     resync_seconds: float = Field(300, gt=0, description="Seconds between full LISTs.")
-    workers: int = Field(8, ge=1, le=256, description="Runs reconciled at the same time.")
+    workers: int = Field(32, ge=1, le=256, description="Runs reconciled at the same time.")
     status_seconds: float = Field(2, gt=0, description="Least time between progress updates.")
 
     @field_validator("watch_namespaces", mode="before")

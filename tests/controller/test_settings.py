@@ -30,7 +30,7 @@ def test_variables_are_read_in_their_own_forms() -> None:
     assert settings.watch_namespaces == ("a", "b")
     assert settings.import_prefixes == ("s3://inputs/{namespace}/",)
     assert settings.leader_election is False
-    assert (settings.status_seconds, settings.workers) == (0.5, 8)
+    assert (settings.status_seconds, settings.workers) == (0.5, 32)
     assert settings.store_credentials == Path("/run/secrets")
 
 
