@@ -152,6 +152,10 @@ class World:
         name = jobs.name(builders.ref(), request.job, request.attempt)
         assert name not in self.jobs, f"{name} is there already"
         for task in request.task.stages:
+            stage = self.graph[task.name]
+            assert stage.partial or task.inputs.keys() == stage.inputs.keys()
+            own = {other.name for other in request.task.stages}
+            assert own.union(self.known).issuperset(stage.after)
             for place in task.inputs.values():
                 self._check_published(place)
         self.created.append((request.job, request.attempt))
