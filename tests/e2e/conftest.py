@@ -5,7 +5,6 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -14,9 +13,9 @@ import pytest
 
 import auditing
 from autodidact_store import open_store
-from cluster import audit
 from cluster.control_plane import Cluster, Options
 from e2e.house import ACCOUNT, House, Place
+from e2e.rights import missing
 from e2e.scripted_stages import ScriptedStages, playing
 from installation import BUCKET, NODE, Installation
 
@@ -72,8 +71,7 @@ def house() -> Iterator[House]:
         stages = ScriptedStages(store)
         with playing(cluster, stages, "scripted"):
             yield House(installed=installed, node=node, stages=stages)
-        missing = refused(cluster)
-        assert not missing, f"the operator lacks a right it needs: {missing[0]}"
+        assert not missing(cluster), "the operator lacks a right that it needs"
 
 
 @pytest.fixture(scope="session")
@@ -89,16 +87,6 @@ def collector(house: House) -> None:
     cluster.kubectl("-n", "default", "delete", "configmap", names[0])
     gone = ("wait", "--for=delete", f"configmap/{names[1]}", "--timeout=120s")
     cluster.kubectl("-n", "default", *gone)
-
-
-def refused(cluster: Cluster) -> list[dict[str, Any]]:
-    """Returns what the operator was refused for want of a right, not by a quota or the like."""
-    return [
-        entry
-        for entry in audit.read(cluster.audit_log)
-        if entry["user"]["username"] == ACCOUNT
-        and entry.get("annotations", {}).get("authorization.k8s.io/decision") == "forbid"
-    ]
 
 
 @pytest.fixture
