@@ -68,11 +68,17 @@ class Reconciler:
         try:
             run, graph = self.memory.interpreted(recipe, snapshot.run)
         except RefusedError as error:
-            generation = snapshot.run["metadata"]["generation"]
-            decision = refused(generation, (error.reason, str(error)), before, now)
-            await act(decision, _Cluster(self, snapshot, None))
+            await self._refuse(snapshot, (error.reason, str(error)), before, now)
             return None
         return await self._step(snapshot, run, graph, before, now)
+
+    async def _refuse(
+        self, snapshot: Snapshot, problem: tuple[str, str], before: RunStatus, now: datetime
+    ) -> None:
+        metadata = snapshot.run["metadata"]
+        seen_jobs = observe.jobs(snapshot.jobs, snapshot.pods, metadata["uid"])
+        decision = refused(metadata["generation"], problem, seen_jobs, before, now)
+        await act(decision, _Cluster(self, snapshot, None))
 
     async def _step(
         self, snapshot: Snapshot, run: Run, graph: Graph, before: RunStatus, now: datetime
@@ -95,22 +101,26 @@ class Reconciler:
                 problem=_missing_profile(run.spec, snapshot),
             )
             decision = decide(graph, run, seen, before, now)
-        times = []
-        if decision.status != before and only_detail(before, decision.status):
-            left = self.memory.seconds_to_write(run.ref.uid, self.world.monotonic())
-            if left > 0:
-                decision = replace(decision, status=before)
-                times.append(left)
+        wait = self._detail_wait(run, before, decision.status)
+        if wait:
+            decision = replace(decision, status=before)
         decision = await self._carry_out(decision, snapshot, run, before, now)
         if decision.status.phase in FINAL and before.phase not in FINAL:
             await self._record(snapshot, run, decision.status, artifacts)
-        if decision.wake_at is not None:
-            times.append(max((decision.wake_at - now).total_seconds(), 0.0))
-        if decision.status.waiting_since:
-            times.append(_RETRY_STORE_S)
-        if observe.quiet(seen_jobs):
-            times.append(observe.QUIET_S)
-        return min(times, default=None)
+        times = (
+            wait,
+            max((decision.wake_at - now).total_seconds(), 0.0) if decision.wake_at else None,
+            _RETRY_STORE_S if decision.status.waiting_since else None,
+            observe.QUIET_S if observe.quiet(seen_jobs) else None,
+        )
+        return min((seconds for seconds in times if seconds is not None), default=None)
+
+    def _detail_wait(self, run: Run, before: RunStatus, after: RunStatus) -> float | None:
+        """Returns in how many seconds a status may be written that can wait; None for at once."""
+        if after == before or not only_detail(before, after):
+            return None
+        left = self.memory.seconds_to_write(run.ref.uid, self.world.monotonic())
+        return left if left > 0 else None
 
     async def _carry_out(
         self, decision: Decision, snapshot: Snapshot, run: Run, before: RunStatus, now: datetime

@@ -519,12 +519,19 @@ def test_cancel_needs_no_store() -> None:
 
 def test_refused_run_fails_with_the_reason() -> None:
     """A run that can never work ends at once, and stays as it is however often it is looked at."""
-    first = refused(3, ("InvalidSpec", "spec.iterations: too large"), RunStatus(), NOW)
+    first = refused(3, ("InvalidSpec", "spec.iterations: too large"), (), RunStatus(), NOW)
     assert (first.status.phase, first.status.observed_generation) == ("Failed", 3)
     assert [event.type for event in first.events] == ["Warning"]
-    again = refused(4, ("InvalidSpec", "another"), first.status, later(9))
+    again = refused(4, ("InvalidSpec", "another"), (), first.status, later(9))
     assert again.status == first.status.model_copy(update={"observed_generation": 4})
     assert again.events == ()
+
+
+def test_refused_run_leaves_no_job_at_work() -> None:
+    """A run that is refused after it began, by a setting that changed, has its Jobs ended."""
+    at_work = builders.job("import", builders.pod())
+    problem = ("LocationNotAllowed", "no longer")
+    assert refused(3, problem, (at_work,), begun(), NOW).delete == (at_work.name,)
 
 
 # Gates.

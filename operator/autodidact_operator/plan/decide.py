@@ -104,15 +104,21 @@ def hindered(run: Run, problem: tuple[str, str], before: RunStatus, now: datetim
 
 
 def refused(
-    generation: int, problem: tuple[str, str], before: RunStatus, now: datetime
+    generation: int,
+    problem: tuple[str, str],
+    jobs: Sequence[ObservedJob],
+    before: RunStatus,
+    now: datetime,
 ) -> Decision:
     """Returns what to do about a run that can never work as it is: end it and say why."""
+    delete = () if before.phase == "Succeeded" else _live(jobs)
     if before.phase in FINAL:
-        return Decision(status=before.model_copy(update={"observed_generation": generation}))
+        status = before.model_copy(update={"observed_generation": generation})
+        return Decision(status=status, delete=delete)
     reason, message = problem
     verdict = Verdict(phase="Failed", reason=reason, message=message)
     status = rendering.renewed(before, verdict, generation, None, now)
-    return Decision(status=status, events=_events(before, status, {}))
+    return Decision(status=status, delete=delete, events=_events(before, status, {}))
 
 
 _CANCELLED = Verdict(phase="Failed", reason="Cancelled", message="spec.cancel is true")
