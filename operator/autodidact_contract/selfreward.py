@@ -279,7 +279,11 @@ class EvaluationFields(Schema):
 
 
 class Gates(Schema):
-    """Limits that stop a run instead of letting it train on noise. A gate set to null is off."""
+    """Limits that stop a run instead of letting it train on noise.
+
+    A minimum with the limit 0 is off. So is a gate set to null, but kubectl apply drops nulls when
+    it creates an object, and the default comes back; kubectl apply --server-side does not.
+    """
 
     min_parse_rate: Gate | None = doc(
         Gate(limit=0.5, action="Fail"),
@@ -292,7 +296,7 @@ class Gates(Schema):
     min_pairs: Gate | None = doc(
         Gate(limit=1, action="Stop"),
         "Preference pairs of an iteration. Without any there is nothing to learn from, so that "
-        "below 1 the run ends even where this gate is null.",
+        "below 1 the run ends even where this gate is off.",
         NOT_STATED,
     )
     min_mean_gap: Gate | None = doc(

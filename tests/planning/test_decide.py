@@ -481,8 +481,16 @@ def test_problem_that_vanishes_is_forgotten() -> None:
     second = see(before=first, seconds=800)
     assert attempts(second) == [("import", 1)]
     assert second.status.waiting_since is None
-    third = see(job("import", pod()), problem=MISSING, before=second.status, seconds=901)
+    third = see(until="import-heldout", problem=MISSING, before=second.status, seconds=901)
     assert third.status.phase == "Pending"
+
+
+def test_problem_does_not_end_what_is_at_work() -> None:
+    """What a later stage lacks does not disturb a Job at work, however long that takes."""
+    first = see(problem=None).status
+    decision = see(job("import", pod()), problem=MISSING, before=first, seconds=99999)
+    assert decision.status.phase == "Running"
+    assert not decision.delete
 
 
 def test_hindrance_keeps_what_is_known() -> None:

@@ -1,6 +1,7 @@
 """The one state machine, for every kind of run: what to do next, from what is observed."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from autodidact_contract.resources import JobStatus, RunStatus
@@ -40,6 +41,9 @@ def decide(graph: Graph, run: Run, seen: Observed, before: RunStatus, now: datet
     gates = tripped(graph, seen.artifacts)
     without = skipped(graph, gates)
     standings = _standings(graph, run, seen, before, without, now)
+    if all(entry.state != "create" for entry in standings.values()):
+        # What is at work needs nothing that is missing; what comes after it may.
+        seen = replace(seen, problem=None)
     # A suspended run needs nothing, so that nothing it lacks makes it fail.
     since = None if run.spec.suspend else _since(seen, before, now)
     verdict = _verdict(graph, run, seen, before, gates, standings, since, now)
