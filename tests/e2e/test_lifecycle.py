@@ -174,6 +174,6 @@ def test_deleting_a_run_in_the_middle_leaves_nothing(place: Place) -> None:
     place.apply(body)
     eventually(lambda: ("train-sft", 1) in place.script(name).seen)
     place.delete(name)
-    eventually(lambda: not place.jobs())
+    eventually(lambda: not place.jobs(), timeout_s=120)
     chosen = ("-l", f"{labels.RUN}={name}", "-o", "name")
     eventually(lambda: not place.kubectl("get", "pods", *chosen))

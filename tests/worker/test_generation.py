@@ -265,7 +265,7 @@ def test_a_folder_that_is_no_model_is_the_users_to_fix(
         edited(llama, path, "tokenizer_config.json", eos_token=None)
     with pytest.raises(UserError) as caught:
         models.load(path)
-    assert caught.value.reason == "InvalidModel"
+    assert caught.value.reason == ("UnsafeModel" if content == "pickle" else "InvalidModel")
 
 
 def test_a_model_is_loaded_once_while_it_is_used(llama: Path, other_llama: Path) -> None:
