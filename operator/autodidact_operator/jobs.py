@@ -4,13 +4,13 @@ Pods pass Pod Security ``restricted``, have no Kubernetes rights, and mount two 
 store's credentials, and a token that says who they are to the operator's progress endpoint only.
 """
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
 from autodidact_contract.resources import ComputeProfileSpec, RunSpec
 from autodidact_contract.stages import EXIT_USER, RunRef
 from autodidact_operator import labels
+from autodidact_operator.plan.naming import job_name
 from autodidact_operator.plan.types import JobRequest
 from autodidact_operator.settings import Settings
 
@@ -22,7 +22,6 @@ GRACE_S = 120
 MASTER_PORT = 29500
 RENDEZVOUS_TIMEOUT_S = 300
 TOKEN_SECONDS = 3600
-_NAME_LENGTH = 22
 _SECRETS = "/var/run/secrets/autodidact"
 _TERMINATION_LOG = "/dev/termination-log"
 _USER = 10001
@@ -53,17 +52,6 @@ class Owner:
         }
 
 
-def name(ref: RunRef, job: str, attempt: int) -> str:
-    """Returns a Job's name: the same for the same run, job and attempt, at most 63 characters.
-
-    Its Service is called the same, so that it begins with a letter although a run's need not.
-    """
-    digest = hashlib.sha256(f"{ref.uid}/{job}".encode()).hexdigest()[:6]
-    short = ref.name if ref.name[0].isalpha() else f"run-{ref.name}"
-    short = short.replace(".", "-")[:_NAME_LENGTH].rstrip("-")
-    return f"{short}-{digest}-{job}-{attempt}"
-
-
 def manifest(
     request: JobRequest, owner: Owner, spec: RunSpec, profile: ComputeProfileSpec, of: Settings
 ) -> Manifest:
@@ -78,7 +66,7 @@ def manifest(
     """
     pods = _pods(request, profile)
     marks = _labels(request, owner.ref)
-    own_name = name(owner.ref, request.job, request.attempt)
+    own_name = job_name(owner.ref, request.job, request.attempt)
     job: Manifest = {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -114,7 +102,7 @@ def service(request: JobRequest, owner: Owner, profile: ComputeProfileSpec) -> M
     """Returns the headless Service by which ranks find rank 0, or None for a single pod."""
     if not _many(request, profile):
         return None
-    own_name = name(owner.ref, request.job, request.attempt)
+    own_name = job_name(owner.ref, request.job, request.attempt)
     return {
         "apiVersion": "v1",
         "kind": "Service",

@@ -24,6 +24,7 @@ from autodidact_contract.stages import Progress, Result, RunRef
 from autodidact_operator.effects import act, write_record
 from autodidact_operator.library import Library, quiet
 from autodidact_operator.plan.decide import FINAL, decide
+from autodidact_operator.plan.naming import job_name
 from autodidact_operator.plan.types import (
     Decision,
     Event,
@@ -234,8 +235,8 @@ class LocalRun:
 
     async def create(self, request: JobRequest) -> None:
         """Starts the processes of a Job as soon as there is room."""
-        name = f"{request.job}-{request.attempt}"
-        folder = self.folder / name
+        name = job_name(self.ref, request.job, request.attempt)
+        folder = self.folder / f"{request.job}-{request.attempt}"
         attempt = _Attempt(
             name=name,
             request=request,

@@ -6,6 +6,7 @@ import pytest
 from autodidact_contract.resources import ComputeProfileSpec
 from autodidact_contract.stages import Input, Judge, Sampling, StageTask, Task, TrainDpo
 from autodidact_operator import jobs, labels
+from autodidact_operator.plan.naming import job_name
 from autodidact_operator.plan.types import JobRequest, Observed
 from autodidact_operator.settings import Settings
 from planning import builders, golden
@@ -147,19 +148,19 @@ def test_names_are_valid_everywhere(run_name: str) -> None:
     """Names of Jobs also name Services, pods and hosts, for runs of any name and length."""
     longest = builders.graph(spec(iterations=100, shards=1024))
     for job in {stage.job for stage in longest.stages}:
-        name = jobs.name(ref(run_name), job, 99999)
+        name = job_name(ref(run_name), job, 99999)
         assert re.fullmatch("[a-z]([a-z0-9-]*[a-z0-9])?", name)
         assert len(f"{name}-1023") <= 63
 
 
 def test_names_are_deterministic() -> None:
     """The same run, job and attempt have the same name; another of the three has another."""
-    name = jobs.name(ref(), "judge-1", 1)
-    assert name == jobs.name(ref(namespace="elsewhere"), "judge-1", 1)
+    name = job_name(ref(), "judge-1", 1)
+    assert name == job_name(ref(namespace="elsewhere"), "judge-1", 1)
     others = [
-        jobs.name(ref(uid="another"), "judge-1", 1),
-        jobs.name(ref(), "judge-2", 1),
-        jobs.name(ref(), "judge-1", 2),
+        job_name(ref(uid="another"), "judge-1", 1),
+        job_name(ref(), "judge-2", 1),
+        job_name(ref(), "judge-1", 2),
     ]
     assert len({name, *others}) == 4
 
@@ -167,7 +168,7 @@ def test_names_are_deterministic() -> None:
 def test_long_names_stay_apart() -> None:
     """Two runs whose names begin alike have Jobs of different names."""
     one, two = ref("x" * 62 + "a", uid="1"), ref("x" * 62 + "b", uid="2")
-    assert jobs.name(one, "report", 1) != jobs.name(two, "report", 1)
+    assert job_name(one, "report", 1) != job_name(two, "report", 1)
 
 
 def test_labels_are_valid() -> None:
@@ -326,4 +327,4 @@ def test_created_job_is_observed_as_it_was_meant() -> None:
     body["metadata"] |= {"uid": "u", "creationTimestamp": "2026-03-01T12:00:00Z"}
     (seen,) = observe.jobs([body], [], builders.UID)
     assert (seen.job, seen.attempt, seen.shards) == ("judge-1", 1, 4)
-    assert Observed(jobs=(seen,)).jobs[0].name == jobs.name(ref(), "judge-1", 1)
+    assert Observed(jobs=(seen,)).jobs[0].name == job_name(ref(), "judge-1", 1)

@@ -12,10 +12,10 @@ from autodidact_contract.artifacts import Artifact, stage_key
 from autodidact_contract.resources import JobStatus, RunStatus
 from autodidact_contract.selfreward import SelfRewardSpec
 from autodidact_contract.stages import Input, StageTask
-from autodidact_operator import jobs
 from autodidact_operator.library import quiet
 from autodidact_operator.plan.attempts import over
 from autodidact_operator.plan.decide import FINAL, decide
+from autodidact_operator.plan.naming import job_name
 from autodidact_operator.plan.progression import frontier
 from autodidact_operator.plan.types import (
     Decision,
@@ -149,7 +149,7 @@ class World:
             self.status = RunStatus.model_validate(decision.status.dump())
 
     def _create(self, request: JobRequest) -> None:
-        name = jobs.name(builders.ref(), request.job, request.attempt)
+        name = job_name(builders.ref(), request.job, request.attempt)
         assert name not in self.jobs, f"{name} is there already"
         for task in request.task.stages:
             stage = self.graph[task.name]

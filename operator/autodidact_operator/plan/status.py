@@ -14,6 +14,7 @@ from autodidact_contract.resources import (
     StageStatus,
 )
 from autodidact_operator.plan.attempts import Standing
+from autodidact_operator.plan.naming import job_name
 from autodidact_operator.plan.types import Graph, Report, Run, Stage
 
 Artifacts = Mapping[str, Artifact]
@@ -220,10 +221,11 @@ def _stage(view: View, stage: Stage) -> StageStatus:
         return StageStatus(name=stage.name, phase="Pending")
     job = standing.current
     waiting = next((pod for pod in job.pods if pod.waiting), None) if job else None
+    at_work = standing.state in ("starting", "running")
     return StageStatus(
         name=stage.name,
         phase=_PHASES[standing.state],
-        job=job.name if job else "",
+        job=job_name(view.run.ref, stage.job, standing.books.attempt) if at_work else "",
         reason=waiting.waiting if waiting else standing.books.reason,
         message=(waiting.waiting_message if waiting else standing.books.message)[:512],
     )
