@@ -100,15 +100,16 @@ def test_tokenizer_knows_every_character(tmp_path: Path) -> None:
 
 
 def test_model_bytes_depend_on_the_seed_alone(tmp_path: Path) -> None:
-    """Two processes write the same bytes for a seed, and other weights for another."""
-    toy.write_model(tmp_path / "here", 0)
-    toy.write_model(tmp_path / "other", 1)
-    program = "from pathlib import Path; from autodidact_worker import toy; toy.write_model({}, 0)"
-    there = program.format(repr(tmp_path / "there").replace("PosixPath", "Path"))
-    subprocess.run([sys.executable, "-c", there], check=True)
-    first = _digests(tmp_path / "here")
-    assert _digests(tmp_path / "there") == first
-    other = _digests(tmp_path / "other")
+    """Import processes write the same bytes for a seed, and other weights for another."""
+    program = (
+        "import sys; from pathlib import Path; from autodidact_worker import toy\n"
+        "toy.write_model(Path(sys.argv[1]), int(sys.argv[2]))"
+    )
+    for name, seed in (("first", 0), ("again", 0), ("other", 1)):
+        command = [sys.executable, "-c", program, str(tmp_path / name), str(seed)]
+        subprocess.run(command, check=True)
+    first, other = _digests(tmp_path / "first"), _digests(tmp_path / "other")
+    assert _digests(tmp_path / "again") == first
     assert {n for n in first if first[n] != other[n]} == {"model.safetensors"}
 
 
