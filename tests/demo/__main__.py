@@ -17,9 +17,6 @@ from rich.console import Console
 
 from autodidact_contract.resources import RunStatus
 from autodidact_operator.view import results
-from autodidact_store import open_store
-from autodidact_store.artifacts import fetch, find
-from cluster import tools
 from cluster.control_plane import Cluster
 from installation import BUCKET, EXAMPLES, NODE, Installation
 
@@ -45,7 +42,7 @@ def main(which: str, output: Path) -> None:
         _conclude(status)
         return
     console.rule("development cluster")
-    with Cluster(progress=_say) as cluster:
+    with Cluster() as cluster:
         cluster.add_node(NODE)
         console.rule("helm install")
         installed = Installation(cluster=cluster).install()
@@ -59,10 +56,6 @@ def main(which: str, output: Path) -> None:
         if report:
             console.print(f"report: {report}", style="bold")
         _conclude(status)
-
-
-def _say(text: str) -> None:
-    tools.print_progress(text)
 
 
 def _current_kubectl(*arguments: str) -> str:
@@ -102,14 +95,10 @@ def _download(installed: Installation, status: RunStatus, output: Path) -> Path 
     """Brings the report to this machine."""
     if not status.report:
         return None
-    namespace, _, rest = status.report.partition("/artifacts/")
-    kind, _, key = rest.partition("/")[0].rpartition("-")
-    store = open_store(f"s3://{BUCKET}", {**os.environ, **installed.store_environment()})
-    artifact = find(store, namespace, kind, key)
-    if artifact is None:
-        return None
-    output.mkdir(parents=True, exist_ok=True)
-    fetch(store, namespace, kind, key, artifact.digest, output)
+    where = ("fetch", status.report, "--store", f"s3://{BUCKET}", "--output", str(output))
+    environment = {**os.environ, **installed.store_environment()}
+    command = [sys.executable, "-m", "autodidact_operator.cli", *where]
+    subprocess.run(command, env=environment, check=True)
     return output / "report.html"
 
 

@@ -46,7 +46,8 @@ def decide(graph: Graph, run: Run, seen: Observed, before: RunStatus, now: datet
         seen = replace(seen, problem=None)
     # A suspended run needs nothing, so that nothing it lacks makes it fail.
     since = None if run.spec.suspend else _since(seen, before, now)
-    verdict = _verdict(graph, run, seen, before, gates, standings, since, now)
+    ended = _ended(graph, seen, gates, without)
+    verdict = _verdict(graph, run, seen, before, ended, standings, since, now)
     if verdict.phase in (*FINAL, "Suspended"):
         delete = () if verdict.phase == "Succeeded" else _live(seen.jobs)
         if verdict.phase == "Suspended":
@@ -189,14 +190,14 @@ def _verdict(
     run: Run,
     seen: Observed,
     before: RunStatus,
-    gates: Sequence[Tripped],
+    ended: Verdict | None,
     standings: Mapping[str, Standing],
     since: str | None,
     now: datetime,
 ) -> Verdict:
     if run.spec.cancel:
         return _CANCELLED
-    if ended := _ended(graph, seen, gates):
+    if ended:
         return ended
     for name, entry in standings.items():
         if entry.fatal:
@@ -210,8 +211,9 @@ def _verdict(
     return _at_work(graph, seen, standings)
 
 
-def _ended(graph: Graph, seen: Observed, gates: Sequence[Tripped]) -> Verdict | None:
-    without = skipped(graph, gates)
+def _ended(
+    graph: Graph, seen: Observed, gates: Sequence[Tripped], without: frozenset[str]
+) -> Verdict | None:
     if any(s.name not in seen.artifacts and s.name not in without for s in graph.stages):
         return None
     if not gates:

@@ -8,6 +8,7 @@ its own.
 """
 
 import re
+from typing import Any
 
 from autodidact_contract import stages as s
 from autodidact_contract.resources import Gate, Source
@@ -262,79 +263,64 @@ def _report(spec: SelfRewardSpec, stages: list[Stage]) -> Stage:
     )
 
 
+def _limited(gate: Gate | None, **what: Any) -> tuple[Check, ...]:
+    """Returns the check of a gate, none where the gate is off."""
+    return (Check(limit=gate.limit, action=gate.action, **what),) if gate else ()
+
+
 def _judge_checks(spec: SelfRewardSpec) -> tuple[Check, ...]:
-    checks = []
-    if gate := spec.gates.min_parse_rate:
-        checks.append(
-            Check(
-                reason="JudgeUnreadable",
-                figure="share of judgements with a readable score",
-                numerator="parsed",
-                denominator="judgements",
-                at_least=True,
-                limit=gate.limit,
-                action=gate.action,
-                advice="train the judge (data.evaluations), or raise judge.maxNewTokens if "
-                "judgements are cut",
-            )
-        )
-    if gate := spec.gates.max_tie_rate:
-        checks.append(
-            Check(
-                reason="TooManyTies",
-                figure="share of prompts whose replies all have one score",
-                numerator="ties",
-                denominator="prompts",
-                at_least=False,
-                limit=gate.limit,
-                action=gate.action,
-                advice="use more votes or a higher temperature",
-            )
-        )
-    return tuple(checks)
+    return (
+        *_limited(
+            spec.gates.min_parse_rate,
+            reason="JudgeUnreadable",
+            figure="share of judgements with a readable score",
+            numerator="parsed",
+            denominator="judgements",
+            at_least=True,
+            advice="train the judge (data.evaluations), or raise judge.maxNewTokens if "
+            "judgements are cut",
+        ),
+        *_limited(
+            spec.gates.max_tie_rate,
+            reason="TooManyTies",
+            figure="share of prompts whose replies all have one score",
+            numerator="ties",
+            denominator="prompts",
+            at_least=False,
+            advice="use more votes or a higher temperature",
+        ),
+    )
 
 
 def _pair_checks(spec: SelfRewardSpec) -> tuple[Check, ...]:
-    gate = spec.gates.min_pairs or Gate(limit=1, action="Stop")
-    checks = [
-        Check(
+    wanted = spec.gates.min_pairs or Gate(limit=1, action="Stop")
+    return (
+        *_limited(
+            wanted.model_copy(update={"limit": max(wanted.limit, 1)}),
             reason="TooFewPairs",
             figure="preference pairs",
             numerator="pairs",
             at_least=True,
-            limit=max(gate.limit, 1),
-            action=gate.action,
             advice="see the drop counters of build-pairs: ties need more votes, unscored "
             "replies a trained judge",
-        )
-    ]
-    if gap := spec.gates.min_mean_gap:
-        checks.append(
-            Check(
-                reason="GapTooSmall",
-                figure="mean score gap between winners and losers",
-                metric="gap",
-                at_least=True,
-                limit=gap.limit,
-                action=gap.action,
-                advice="what is left may be the judge's noise",
-            )
-        )
-    return tuple(checks)
+        ),
+        *_limited(
+            spec.gates.min_mean_gap,
+            reason="GapTooSmall",
+            figure="mean score gap between winners and losers",
+            metric="gap",
+            at_least=True,
+            advice="what is left may be the judge's noise",
+        ),
+    )
 
 
 def _evaluation_checks(spec: SelfRewardSpec) -> tuple[Check, ...]:
-    gate = spec.gates.min_judge_accuracy
-    if not gate:
-        return ()
-    return (
-        Check(
-            reason="JudgeDisagrees",
-            figure="pairwise accuracy of the judge on the held-out rankings",
-            metric="pairwiseAccuracy",
-            at_least=True,
-            limit=gate.limit,
-            action=gate.action,
-            advice="more or better data.evaluations",
-        ),
+    return _limited(
+        spec.gates.min_judge_accuracy,
+        reason="JudgeDisagrees",
+        figure="pairwise accuracy of the judge on the held-out rankings",
+        metric="pairwiseAccuracy",
+        at_least=True,
+        advice="more or better data.evaluations",
     )
