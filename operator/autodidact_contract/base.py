@@ -16,6 +16,9 @@ VERSION = "v1alpha1"
 SELF_REWARDING = "arXiv 2401.10020"
 """Yuan et al., Self-Rewarding Language Models."""
 
+REFT = "arXiv 2401.08967"
+"""Luong et al., ReFT: Reasoning with Reinforced Fine-Tuning."""
+
 
 class Schema(BaseModel):
     """A frozen value that refuses unknown fields; camelCase outside, snake_case inside."""

@@ -6,6 +6,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from autodidact_contract.base import GROUP, VERSION
+from autodidact_contract.reft import RULES as REFT_RULES
+from autodidact_contract.reft import ReFTSpec
 from autodidact_contract.resources import MUTABLE, ComputeProfileSpec, RunStatus
 from autodidact_contract.selfreward import RULES as SELFREWARD_RULES
 from autodidact_contract.selfreward import SelfRewardSpec
@@ -63,6 +65,16 @@ def definitions() -> dict[str, dict[str, Any]]:
             description="A SelfRewardRun improves a language model by its own judgements: it writes prompts, "
             "answers them, judges the answers, and learns from its preferences by DPO, again and "
             "again (Self-Rewarding Language Models, arXiv 2401.10020).",
+        ),
+        "reftruns": _run(
+            kind="ReFTRun",
+            plural="reftruns",
+            short="reft",
+            spec=ReFTSpec,
+            rules=REFT_RULES,
+            description="A ReFTRun teaches a language model to reason: after an SFT warm-up on "
+            "chains of thought it samples many ways to each answer and learns by PPO from whether "
+            "the answer is right (ReFT, arXiv 2401.08967).",
         ),
         "computeprofiles": _definition(
             kind="ComputeProfile",

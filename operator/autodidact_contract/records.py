@@ -113,3 +113,109 @@ class Battle(Schema):
     verdicts: tuple[Literal["win", "tie", "loss", "invalid"], ...]
     result: Literal["win", "tie", "loss"]
     quality: float | None = Field(None, description="Task oracle's value of our reply, if any.")
+
+
+class Question(Schema):
+    """Seed row for ReFT: a question, one way to its answer, and the answer."""
+
+    id: str = Field(min_length=1, max_length=256)
+    question: str = Field(min_length=1)
+    reasoning: str = Field(
+        "",
+        description="Chain of thought, or the body of solution() for programs; needed to train.",
+    )
+    answer: str = Field(min_length=1)
+    options: tuple[str, ...] = Field((), description="Letters of the options of a choice.")
+
+
+class Problem(Schema):
+    """A question as the model sees it.
+
+    Attributes:
+        prompt: What the model continues, before any chat template.
+        target: What SFT teaches it to write; empty where the seed row had no reasoning.
+        answer: The gold answer as the seed row had it.
+    """
+
+    id: str
+    question: str
+    prompt: str
+    target: str
+    answer: str
+    options: tuple[str, ...] = ()
+
+
+ReadReason = Literal[
+    "ok",
+    "no-trigger",
+    "empty",
+    "not-a-number",
+    "not-finite",
+    "not-an-option",
+    "no-solution",
+    "raised",
+    "timeout",
+    "memory",
+    "output",
+    "killed",
+    "no-value",
+]
+"""Why an answer has its value, or none."""
+
+
+class AnswerSample(Schema):
+    """One answer to a question. ``value`` is None where none could be read."""
+
+    id: str = Field(description="<question id>/<index>; index -1 is the greedy one.")
+    question_id: str
+    prompt: str
+    index: int
+    text: str
+    tokens: int
+    finish: Literal["stop", "length"]
+    value: str | None
+    reason: ReadReason
+    correct: bool
+    gold: str
+
+
+class Verdict(Schema):
+    """What became of a test question. None: no readable answer, or none was asked for.
+
+    Attributes:
+        gold: The gold answer.
+        greedy: Value of the greedy answer.
+        vote: Value that most samples have.
+        votes: Samples that have it.
+        valid: Samples with a readable answer.
+        curve: Whether the vote of the first 1, 2, 4, ... samples, and at last of all, is right.
+    """
+
+    question_id: str
+    gold: str
+    greedy: str | None
+    greedy_correct: bool | None
+    vote: str | None
+    vote_correct: bool | None
+    votes: int
+    valid: int
+    samples: int
+    curve: tuple[bool, ...] = ()
+
+
+class Reranked(Schema):
+    """The answer to a test question that the reranker likes best.
+
+    Attributes:
+        gold: The gold answer.
+        value: Its value; None where no sample had a readable one.
+        probability: Of being right, as the reranker says.
+        candidates: Different readable samples it chose from.
+    """
+
+    question_id: str
+    gold: str
+    value: str | None
+    correct: bool
+    probability: float | None
+    candidates: int

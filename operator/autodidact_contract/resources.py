@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from autodidact_contract.base import Schema, doc
+from autodidact_contract.training import Lora
 
 Uri = Annotated[
     str,
@@ -26,7 +27,8 @@ class Source(Schema):
     uri: Uri = doc(
         ...,
         "Location: s3://bucket/key (an object, or a folder for a model), hf://org/name@revision, "
-        "toy://selfreward/... (made on the spot), or file:///path (local mode only). Which "
+        "toy://selfreward/... and toy://reft/... (made on the spot), or file:///path (local mode "
+        "only). Which "
         "locations a namespace may use without a Secret is the administrator's setting.",
     )
     secret_name: Name | None = doc(
@@ -100,6 +102,12 @@ class RunSpec(Schema):
         ge=1,
         le=1024,
     )
+    lora: Lora | None = doc(
+        None,
+        "Trains low-rank adapters instead of all weights, in every training stage; each stage's "
+        "result is the merged model. Unset: all weights.",
+        "both papers train all weights",
+    )
     seed: int = doc(
         0,
         "Seed of all noise. The same manifest gives the same artifacts on the same hardware.",
@@ -115,7 +123,10 @@ MUTABLE = ("suspend", "cancel", "compute", "deadlineSeconds", "ttlSecondsAfterFi
 class Condition(Schema):
     """As metav1.Condition."""
 
-    type: str = Field(description="Ready, Reconciling, Stalled, Succeeded or Suspended.")
+    type: str = Field(
+        description="Ready, Reconciling, Stalled, Succeeded, Suspended, or Degraded: the run goes "
+        "on, but something about it is not as it should be."
+    )
     status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
     reason: str = Field(max_length=1024, description="Why, in one CamelCase word.")
     message: str = Field("", max_length=32768, description="Why, and what to do, in a sentence.")
@@ -151,9 +162,10 @@ class JobStatus(Schema):
 
 
 class Iteration(Schema):
-    """One line of history: what an iteration brought."""
+    """One line of history: a model, and what was measured on it."""
 
     iteration: int = Field(description="Its number; 0 is the warm-up.")
+    name: str = Field("", description="What made the model, for example warm-up, ppo, sft.")
     model: str = Field("", description="The model it made, <kind>-<key>.")
     pairs: int | None = Field(None, description="Preference pairs.")
     mean_score: float | None = Field(None, description="Mean score of the replies.")
@@ -162,6 +174,9 @@ class Iteration(Schema):
     judge_accuracy: float | None = Field(
         None, description="Pairwise accuracy of the model as a judge on the held-out rankings."
     )
+    accuracy: float | None = Field(None, description="Greedy accuracy on the test questions.")
+    vote_accuracy: float | None = Field(None, description="Accuracy of the majority vote.")
+    rerank_accuracy: float | None = Field(None, description="Accuracy after reranking.")
 
 
 class RunStatus(Schema):
@@ -214,4 +229,10 @@ class ComputeProfileSpec(Schema):
         "Kueue LocalQueue. Jobs are then created suspended and Kueue alone lets them run.",
     )
     env: dict[str, str] = doc({}, "More environment for workers, for example NCCL settings.")
+    sandbox: Literal["available", "required"] = doc(
+        "available",
+        "How model-written programs are kept in: available takes every layer the node has, and "
+        "never runs one without no_new_privs, seccomp and a closed file system; required fails "
+        "the run where any layer (namespaces too) is missing.",
+    )
     shared_memory: str = doc("1Gi", "Size of /dev/shm; counts as memory of the pod.")

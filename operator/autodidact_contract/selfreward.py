@@ -14,6 +14,7 @@ from pydantic import model_validator
 from autodidact_contract.base import SELF_REWARDING as SR
 from autodidact_contract.base import Schema, doc
 from autodidact_contract.resources import Gate, RunSpec, Source
+from autodidact_contract.training import TrainingFields
 
 NOT_STATED = "not stated in arXiv 2401.10020; chosen here"
 
@@ -57,26 +58,14 @@ class Data(Schema):
     )
 
 
-class TrainingFields(Schema):
+class _Training(TrainingFields):
     """What warm-up and DPO share."""
 
-    epochs: float = doc(..., "Passes over the rows.", gt=0, le=1000)
-    learning_rate: float = doc(..., "Learning rate at its highest.", gt=0, le=1)
-    final_learning_rate: float = doc(..., "Learning rate at the last step.", ge=0, le=1)
     schedule: Literal["cosine", "linear", "constant"] = doc(
         "linear", "How the learning rate falls.", f"{SR} section 3.1.3 says decaying"
     )
-    warmup_steps: int = doc(
-        0, "Steps in which the learning rate rises from 0.", NOT_STATED, ge=0, le=1000000
-    )
     batch_size: int = doc(
         16, "Rows per optimiser step, over all processes.", f"{SR} section 3.1.3", ge=1, le=65536
-    )
-    micro_batch_size: int | None = doc(
-        None,
-        "Rows per process and forward pass; gradients are accumulated up to batchSize. Unset: "
-        "batchSize divided by the processes.",
-        ge=1,
     )
     max_length: int = doc(
         2048, "Tokens per row; longer rows are cut and counted.", NOT_STATED, ge=8, le=1048576
@@ -89,17 +78,9 @@ class TrainingFields(Schema):
         ge=0,
         lt=1,
     )
-    weight_decay: float = doc(0.0, "Decoupled weight decay of AdamW.", NOT_STATED, ge=0, le=1)
-    max_grad_norm: float = doc(1.0, "Gradients are clipped to this norm.", NOT_STATED, gt=0)
-
-    @model_validator(mode="after")
-    def _falls(self) -> "TrainingFields":
-        if self.final_learning_rate > self.learning_rate:
-            raise ValueError("finalLearningRate must not be above learningRate")
-        return self
 
 
-class WarmUp(TrainingFields):
+class WarmUp(_Training):
     """SFT of M0 on IFT and EFT, which makes M1."""
 
     epochs: float = doc(3.0, "Passes over IFT and EFT, mixed.", NOT_STATED, gt=0, le=1000)
@@ -114,7 +95,7 @@ class WarmUp(TrainingFields):
     )
 
 
-class Dpo(TrainingFields):
+class Dpo(_Training):
     """DPO of M(t) on its own preference pairs, which makes M(t+1)."""
 
     epochs: float = doc(1.0, "Passes over the pairs.", NOT_STATED, gt=0, le=1000)

@@ -11,8 +11,8 @@ from pydantic import Field, model_validator
 
 from autodidact_contract.artifacts import PROTOCOL
 from autodidact_contract.base import Schema
+from autodidact_contract.training import Lora
 
-INSTRUCTIONS, EVALUATIONS, RANKED = "instructions", "evaluations", "ranked"
 RUBRICS = ("additive-v1", "toy-copy-v1")
 """Versioned template sets: the judge's rubric, its parser's scale, and the prompt writer's form."""
 
@@ -24,9 +24,9 @@ class StageConfig(Schema):
 
 
 class Sampling(Schema):
-    """How tokens are drawn."""
+    """How tokens are drawn; at temperature 0 the most likely one is taken (greedy)."""
 
-    temperature: float = Field(gt=0, le=2)
+    temperature: float = Field(ge=0, le=2)
     top_p: float = Field(gt=0, le=1)
     max_new_tokens: int = Field(ge=1, le=131072)
 
@@ -36,16 +36,80 @@ class Import(StageConfig):
 
     stage: Literal["import"] = "import"
     uri: str
-    content: Literal["model", "instructions", "evaluations", "ranked"]
+    content: Literal["model", "instructions", "evaluations", "ranked", "questions"]
+
+
+class Answers(Schema):
+    """How an answer is read out of a completion, and when it equals the gold answer.
+
+    Attributes:
+        rules: ``rcCompat`` is the published ReFT code to the letter, ``robust`` what people mean.
+        kind: What an answer is.
+        percent: Whether "18%" is 18 (``strip``) or no number (``reject``); robust numbers only.
+        latex: Whether texts are also compared as formulas, by math-verify in a process of its own.
+        reasoning: ``language``: the text after the last trigger; ``program``: what ``solution()``
+            returns, run in the sandbox.
+    """
+
+    rules: Literal["rcCompat", "robust"]
+    kind: Literal["number", "choice", "text"]
+    percent: Literal["strip", "reject"] = "reject"
+    latex: bool = False
+    reasoning: Literal["language", "program"] = "language"
+    program_seconds: float = Field(10.0, gt=0, description="Wall clock limit of one program.")
+
+
+class Reward(Schema):
+    """The terminal reward (arXiv 2401.08967 section 3.1): 1 right, ``partial`` readable, else 0.
+
+    Attributes:
+        partial: Reward of a wrong answer that could be read.
+        partial_when: ``numeric``: of answers of kind number only, as the paper says; ``always``: as
+            the published code does.
+        missing_eos_penalty: Subtracted from the reward of an answer that was cut.
+    """
+
+    partial: float = Field(ge=0, lt=1)
+    partial_when: Literal["numeric", "always"]
+    missing_eos_penalty: float = Field(0.0, ge=0)
+
+
+class Validation(Schema):
+    """Accuracy on the validation split while a model is trained, by greedy decoding.
+
+    Attributes:
+        every_epochs: Passes over the training rows between two measurements; one more is always
+            made at the end, and one before the first step.
+        questions: Validation questions at most: the first so many.
+        max_new_tokens: Tokens of an answer at most.
+        until: Training ends at the first measurement that is at least this; None: never early.
+        keep: ``best``: the result is the model of the best measurement, the earlier of equals;
+            ``last``: the model as it is when training ends.
+    """
+
+    every_epochs: float = Field(gt=0)
+    questions: int = Field(ge=1)
+    max_new_tokens: int = Field(ge=1)
+    answers: Answers
+    until: float | None = Field(None, ge=0, le=1)
+    keep: Literal["best", "last"] = "best"
 
 
 class Training(StageConfig):
-    """What SFT and DPO share. Learning rates are per optimiser step, sizes are global."""
+    """What all training stages share. Learning rates are per optimiser step, sizes are global.
+
+    Attributes:
+        epochs: Length of the schedule, in passes over the rows.
+        warmup_ratio: Share of the schedule in which the rate rises; counts where ``warmup_steps``
+            is 0.
+        lora: Train adapters instead of all weights.
+    """
 
     learning_rate: float
     final_learning_rate: float
     schedule: Literal["cosine", "linear", "constant"]
     warmup_steps: int
+    warmup_ratio: float = 0.0
     epochs: float
     batch_size: int
     micro_batch_size: int | None = None
@@ -53,13 +117,26 @@ class Training(StageConfig):
     dropout: float
     weight_decay: float
     max_grad_norm: float
+    lora: Lora | None = None
 
 
 class TrainSft(Training):
-    """M1: SFT on instructions and judgements, mixed. Inputs: model, instructions, evaluations?."""
+    """SFT on whatever rows there are, mixed.
+
+    Inputs: model; instructions?, evaluations? (self-rewarding), questions? (ReFT); validation? with
+    ``validation``.
+
+    Attributes:
+        rubric: Renders judgements; needed with the input evaluations.
+        stop_epochs: Training ends after so many passes although its schedule is ``epochs`` long:
+            the warm-up of arXiv 2401.08967 is an early checkpoint of a 40-epoch run.
+        validation: Accuracy on the way, see there.
+    """
 
     stage: Literal["train-sft"] = "train-sft"
-    rubric: str
+    rubric: str | None = None
+    stop_epochs: float | None = None
+    validation: Validation | None = None
 
 
 class TrainDpo(Training):
@@ -68,6 +145,161 @@ class TrainDpo(Training):
     stage: Literal["train-dpo"] = "train-dpo"
     beta: float
     nll_coefficient: float
+
+
+class Online(Training):
+    """What stages share that learn from answers they sample on the way.
+
+    ``epochs`` are visits to each question and ``batch_size`` counts questions. Inputs: model (start
+    and frozen reference), questions, validation.
+
+    Attributes:
+        sampling: Of the answers; ``max_new_tokens`` is what is left of ``max_length`` if larger.
+        passes: Passes over each batch of answers.
+    """
+
+    sampling: Sampling
+    answers: Answers
+    validation: Validation
+    passes: int = Field(ge=1)
+
+
+class Reinforced(Online):
+    """What PPO and GRPO share. Inputs: see ``Online``.
+
+    Attributes:
+        beta: Weight of the KL from the reference: in the reward (PPO), in the loss (GRPO).
+        clip_ratio: Epsilon of the clipped policy loss.
+        max_kl: Training ends, keeping the best model, when a rollout's mean KL of an answer, in
+            nats, is larger; None: never.
+    """
+
+    reward: Reward
+    beta: float
+    clip_ratio: float
+    max_kl: float | None = None
+
+
+class TrainPpo(Reinforced):
+    """ReFT's policy by PPO (arXiv 2401.08967 section 3.2). Inputs: see ``Online``.
+
+    Attributes:
+        mini_batch_size: Answers of an optimiser step; None: the whole batch.
+        gamma: Discount.
+        gae_lambda: Lambda of generalised advantage estimation.
+        clip_value: Range of the clipped value loss.
+        value_coefficient: Weight of the value loss.
+        value_head: ``random``: as the published code initialises it; ``zero``: all zeros.
+        value_network: ``shared`` backbone with the policy, or a ``separate`` copy.
+        value_warmup_steps: First rollouts that learn the value head only.
+    """
+
+    stage: Literal["train-ppo"] = "train-ppo"
+    mini_batch_size: int | None = None
+    gamma: float
+    gae_lambda: float
+    clip_value: float
+    value_coefficient: float
+    value_head: Literal["random", "zero"] = "random"
+    value_network: Literal["shared", "separate"] = "shared"
+    value_warmup_steps: int = 0
+
+
+class TrainOnlineSt(Online):
+    """Online self-training: half the loss on right samples, half on gold; no negatives, no KL.
+
+    Inputs: see ``Online``. Source: arXiv 2401.08967 section 4.2.
+    """
+
+    stage: Literal["train-online-st"] = "train-online-st"
+
+
+class TrainGrpo(Reinforced):
+    """GRPO (arXiv 2402.03300) by TRL. Inputs: see ``Online``; ``passes`` is its mu.
+
+    Attributes:
+        group_size: Answers per question.
+    """
+
+    stage: Literal["train-grpo"] = "train-grpo"
+    group_size: int = Field(ge=2)
+
+
+class TrainReranker(Training):
+    """Outcome classifier on sampled answers (arXiv 2401.08967 section 4.3).
+
+    Inputs: model (to start from), samples.
+    """
+
+    stage: Literal["train-reranker"] = "train-reranker"
+
+
+class PrepareQuestions(StageConfig):
+    """Checks questions and renders them as prompts and targets. No torch.
+
+    Inputs: questions, model (its tokenizer alone is read), others? (an earlier split, to count what
+    overlaps).
+
+    Attributes:
+        split: What the questions are for; ``train`` needs their reasoning.
+        max_question_tokens: Longer prompts are refused, naming them.
+        max_length: Prompt and target together; longer rows are counted.
+    """
+
+    stage: Literal["prepare-questions"] = "prepare-questions"
+    split: Literal["train", "validation", "test"]
+    answers: Answers
+    max_question_tokens: int
+    max_length: int
+
+
+class Sample(StageConfig):
+    """Answers to questions, each with the value read out of it. Inputs: model, questions. Sharded.
+
+    Attributes:
+        per_question: Sampled answers of each question; 0: none.
+        greedy: Whether one greedy answer is written as well, with index -1.
+    """
+
+    stage: Literal["sample"] = "sample"
+    per_question: int = Field(ge=0)
+    greedy: bool
+    sampling: Sampling
+    answers: Answers
+
+
+class BuildSelfTraining(StageConfig):
+    """Offline self-training's rows: right samples, each text once, and the gold rows. No torch.
+
+    Inputs: samples, questions. Source: arXiv 2401.08967 section 4.2.
+
+    Attributes:
+        keep: Right samples of a question at most.
+    """
+
+    stage: Literal["build-self-training"] = "build-self-training"
+    keep: int = Field(ge=1)
+
+
+class EvaluateAnswers(StageConfig):
+    """Greedy and majority-vote accuracy. Inputs: samples. Sharded. No torch.
+
+    Source: arXiv 2401.08967 section 4.3.
+    """
+
+    stage: Literal["evaluate-answers"] = "evaluate-answers"
+    answers: Answers
+
+
+class RerankAnswers(StageConfig):
+    """Accuracy of the answer that the reranker likes best. Inputs: samples, reranker. Sharded.
+
+    Source: arXiv 2401.08967 section 4.3.
+    """
+
+    stage: Literal["rerank-answers"] = "rerank-answers"
+    answers: Answers
+    max_length: int = Field(description="Tokens of prompt and answer that the reranker reads.")
 
 
 class GeneratePrompts(StageConfig):
@@ -143,6 +375,15 @@ AnyStage = Annotated[
     Import
     | TrainSft
     | TrainDpo
+    | TrainPpo
+    | TrainOnlineSt
+    | TrainGrpo
+    | TrainReranker
+    | PrepareQuestions
+    | Sample
+    | BuildSelfTraining
+    | EvaluateAnswers
+    | RerankAnswers
     | GeneratePrompts
     | GenerateResponses
     | Judge
@@ -152,7 +393,16 @@ AnyStage = Annotated[
     Field(discriminator="stage"),
 ]
 
-SHARDED = frozenset({"generate-responses", "judge", "evaluate"})
+SHARDED = frozenset(
+    {
+        "generate-responses",
+        "judge",
+        "evaluate",
+        "sample",
+        "evaluate-answers",
+        "rerank-answers",
+    }
+)
 """Stage kinds whose items can be split over the pods of one Indexed Job."""
 
 

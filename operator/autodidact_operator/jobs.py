@@ -256,6 +256,7 @@ def _environment(
         "AUTODIDACT_SOURCE_CREDENTIALS": f"{_SECRETS}/source" if "source" in secrets else "",
         "AUTODIDACT_PROGRESS_URL": of.progress_url,
         "AUTODIDACT_TOKEN_FILE": f"{_SECRETS}/progress/token" if "progress" in secrets else "",
+        "AUTODIDACT_SANDBOX": "required" if profile.sandbox == "required" else "",
     }
     if request.training:
         values["AUTODIDACT_WORLD_SIZE"] = str(profile.nodes * profile.processes_per_node)

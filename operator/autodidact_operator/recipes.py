@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from autodidact_contract.reft import ReFTSpec
 from autodidact_contract.resources import RunSpec
 from autodidact_contract.selfreward import SelfRewardSpec
-from autodidact_operator.plan import selfreward
+from autodidact_operator.plan import reft, selfreward
 from autodidact_operator.plan.types import Graph
 
 
@@ -30,6 +31,7 @@ RECIPES = (
         spec=SelfRewardSpec,
         graph=selfreward.graph,
     ),
+    Recipe(kind="ReFTRun", plural="reftruns", spec=ReFTSpec, graph=reft.graph),
 )
 
 BY_KIND = {recipe.kind: recipe for recipe in RECIPES}

@@ -1,6 +1,6 @@
 {{/* The kinds of runs that this operator serves, as plural resource names. */}}
 {{- define "autodidact.runKinds" -}}
-{{- list "selfrewardruns" | toJson -}}
+{{- list "selfrewardruns" "reftruns" | toJson -}}
 {{- end }}
 
 {{- define "autodidact.name" -}}

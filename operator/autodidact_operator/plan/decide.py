@@ -38,7 +38,9 @@ def decide(graph: Graph, run: Run, seen: Observed, before: RunStatus, now: datet
     """
     if before.phase in FINAL:
         return _settled(run, seen, before)
-    gates = tripped(graph, seen.artifacts)
+    passed = tripped(graph, seen.artifacts)
+    gates = tuple(gate for gate in passed if gate.check.action != "Warn")
+    warnings = tuple(gate for gate in passed if gate.check.action == "Warn")
     without = skipped(graph, gates)
     standings = _standings(graph, run, seen, before, without, now)
     if all(entry.state != "create" for entry in standings.values()):
@@ -69,6 +71,7 @@ def decide(graph: Graph, run: Run, seen: Observed, before: RunStatus, now: datet
         verdict=verdict,
         progress=seen.progress,
         waiting_since=since,
+        warnings=warnings,
     )
     after = rendering.render(view, before, now)
     return Decision(
@@ -345,6 +348,12 @@ def _events(
     standings: Mapping[str, Standing],
 ) -> tuple[Event, ...]:
     events = [
+        Event(type="Warning", reason=condition.reason, message=condition.message)
+        for condition in after.conditions
+        if condition.type == rendering.DEGRADED
+        and all(known.message != condition.message for known in before.conditions)
+    ]
+    events += [
         Event(
             type="Normal" if entry.ended.charge == "free" else "Warning",
             reason=entry.ended.reason,

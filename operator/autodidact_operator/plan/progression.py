@@ -22,8 +22,9 @@ class Tripped:
         """Says what was measured, where, and what to do."""
         check = self.check
         side = "at least" if check.at_least else "at most"
+        wants = "expected" if check.action == "Warn" else "the gate wants"
         return (
-            f"{self.stage.name}: {check.figure} is {self.value:g}, the gate wants {side} "
+            f"{self.stage.name}: {check.figure} is {self.value:g}, {wants} {side} "
             f"{check.limit:g}; {check.advice}"
         )
 
@@ -40,7 +41,7 @@ def measured(check: Check, artifact: Artifact) -> float:
 
 
 def tripped(graph: Graph, artifacts: Artifacts) -> tuple[Tripped, ...]:
-    """Returns the gates that the published figures pass, in the order of the graph."""
+    """Returns the gates that the published figures pass, warnings too, in the graph's order."""
     found = []
     for stage in graph.stages:
         for check in stage.checks if stage.name in artifacts else ():
@@ -52,7 +53,7 @@ def tripped(graph: Graph, artifacts: Artifacts) -> tuple[Tripped, ...]:
 
 def skipped(graph: Graph, gates: Collection[Tripped]) -> frozenset[str]:
     """Returns the stages that follow from a stage whose gate tripped, save partial ones."""
-    blocked = {gate.stage.name for gate in gates}
+    blocked = {gate.stage.name for gate in gates if gate.check.action != "Warn"}
     result: set[str] = set()
     for stage in graph.stages:
         if not stage.partial and blocked.intersection((*stage.inputs.values(), *stage.after)):

@@ -7,16 +7,11 @@ Departure: where prompts.model is unset, the fixed prompt writer is M1; the pape
 its own.
 """
 
-import re
-from typing import Any
-
 from autodidact_contract import stages as s
-from autodidact_contract.resources import Gate, Source
-from autodidact_contract.selfreward import SelfRewardSpec, TrainingFields
-from autodidact_operator.plan.types import Check, Graph, Stage
-
-LASTING = re.compile(r"toy://.*|hf://[^@]+@[0-9a-f]{40}")
-"""Locations whose content never changes; at all others, branches and tags too, a run looks again."""
+from autodidact_contract.resources import Gate
+from autodidact_contract.selfreward import SelfRewardSpec
+from autodidact_operator.plan.building import gate, imports, report, sampling, training
+from autodidact_operator.plan.types import Check, Graph, Line, Stage
 
 
 def graph(spec: SelfRewardSpec, salt: str) -> Graph:
@@ -29,17 +24,26 @@ def graph(spec: SelfRewardSpec, salt: str) -> Graph:
     stages = [*_imports(spec, salt), _warm_up(spec), _evaluate(spec, 0)]
     for t in range(1, spec.iterations + 1):
         stages += _iteration(spec, t)
-    stages.append(_report(spec, stages))
+    stages.append(report(spec, "Self-Rewarding run", stages, spec.iterations))
     return Graph(
         stages=tuple(stages),
         models={t: _model(t) for t in range(1, spec.iterations + 2)},
         iterations=spec.iterations,
-        lines={
-            "pairs": ("build-pairs", "pairs"),
-            "mean_score": ("judge", "score"),
-            "quality": ("evaluate", "quality"),
-            "win_rate": ("evaluate", "winRate"),
-            "judge_accuracy": ("evaluate", "pairwiseAccuracy"),
+        lines=tuple(_line(t) for t in range(spec.iterations + 1)),
+    )
+
+
+def _line(t: int) -> Line:
+    return Line(
+        iteration=t,
+        name=f"M{t + 1}",
+        model=_model(t + 1),
+        figures={
+            "pairs": (f"build-pairs-{t}", "pairs"),
+            "mean_score": (f"judge-{t}", "score"),
+            "quality": (f"evaluate-{t}", "quality"),
+            "win_rate": (f"evaluate-{t}", "winRate"),
+            "judge_accuracy": (f"evaluate-{t}", "pairwiseAccuracy"),
         },
     )
 
@@ -50,33 +54,17 @@ def _model(t: int) -> str:
 
 
 def _imports(spec: SelfRewardSpec, salt: str) -> list[Stage]:
-    sources: list[tuple[str, Source | None, str]] = [
-        ("import-model", spec.model, "model"),
-        ("import-instructions", spec.data.instructions, "instructions"),
-        ("import-evaluations", spec.data.evaluations, "evaluations"),
-        ("import-heldout", spec.data.held_out, "ranked"),
-        ("import-writer", spec.prompts.model, "model"),
-    ]
-    return [
-        Stage(
-            name=name,
-            config=s.Import.model_validate(
-                {"uri": source.uri, "content": content, "seed": spec.seed}
-            ),
-            # A Secret is mounted for its own import alone, so that one source's credentials
-            # never reach another's server.
-            job=name if source.secret_name else "import",
-            salt="" if LASTING.fullmatch(source.uri) else salt,
-            secret=source.secret_name,
-        )
-        for name, source, content in sources
-        if source
-    ]
-
-
-def _training(fields: TrainingFields) -> dict[str, object]:
-    names = s.Training.model_fields.keys() - s.StageConfig.model_fields.keys()
-    return {name: getattr(fields, name) for name in names}
+    return imports(
+        spec,
+        salt,
+        (
+            ("import-model", spec.model, "model"),
+            ("import-instructions", spec.data.instructions, "instructions"),
+            ("import-evaluations", spec.data.evaluations, "evaluations"),
+            ("import-heldout", spec.data.held_out, "ranked"),
+            ("import-writer", spec.prompts.model, "model"),
+        ),
+    )
 
 
 def _warm_up(spec: SelfRewardSpec) -> Stage:
@@ -84,7 +72,7 @@ def _warm_up(spec: SelfRewardSpec) -> Stage:
     if spec.data.evaluations:
         inputs["evaluations"] = "import-evaluations"
     config = s.TrainSft.model_validate(
-        {**_training(spec.warm_up), "seed": spec.seed, "rubric": spec.judge.rubric}
+        {**training(spec, spec.warm_up), "rubric": spec.judge.rubric}
     )
     return Stage(
         name="train-sft",
@@ -123,7 +111,7 @@ def _prompts(spec: SelfRewardSpec, t: int) -> Stage:
         seed=spec.seed + t - 1,
         rubric=spec.judge.rubric,
         count=wanted.per_iteration,
-        sampling=_sampling(wanted),
+        sampling=sampling(wanted),
         seed_demonstrations=wanted.seed_demonstrations,
         generated_demonstrations=wanted.generated_demonstrations,
         min_words=wanted.min_words,
@@ -145,19 +133,13 @@ def _prompts(spec: SelfRewardSpec, t: int) -> Stage:
     )
 
 
-def _sampling(fields: object) -> s.Sampling:
-    return s.Sampling.model_validate(
-        {name: getattr(fields, name) for name in s.Sampling.model_fields}
-    )
-
-
 def _responses(spec: SelfRewardSpec, t: int) -> Stage:
     return Stage(
         name=f"generate-responses-{t}",
         config=s.GenerateResponses(
             seed=spec.seed,
             per_prompt=spec.responses.per_prompt,
-            sampling=_sampling(spec.responses),
+            sampling=sampling(spec.responses),
         ),
         job=_job(spec, "generate-responses", t),
         iteration=t,
@@ -176,7 +158,7 @@ def _judge(spec: SelfRewardSpec, t: int) -> Stage:
             votes=spec.judge.votes,
             min_valid=spec.judge.min_valid,
             allow_fractional=spec.judge.allow_fractional,
-            sampling=_sampling(spec.judge),
+            sampling=sampling(spec.judge),
         ),
         job=_job(spec, "judge", t),
         iteration=t,
@@ -206,8 +188,7 @@ def _pairs(spec: SelfRewardSpec, t: int) -> Stage:
 def _dpo(spec: SelfRewardSpec, t: int) -> Stage:
     config = s.TrainDpo.model_validate(
         {
-            **_training(spec.dpo),
-            "seed": spec.seed,
+            **training(spec, spec.dpo),
             "beta": spec.dpo.beta,
             "nll_coefficient": spec.dpo.nll_coefficient,
         }
@@ -238,8 +219,8 @@ def _evaluate(spec: SelfRewardSpec, t: int) -> Stage:
             votes=spec.judge.votes,
             min_valid=spec.judge.min_valid,
             allow_fractional=spec.judge.allow_fractional,
-            judge_sampling=_sampling(spec.judge),
-            reply_sampling=_sampling(spec.responses),
+            judge_sampling=sampling(spec.judge),
+            reply_sampling=sampling(spec.responses),
             judge=spec.evaluation.judge,
             prompts=spec.evaluation.prompts,
         ),
@@ -252,25 +233,9 @@ def _evaluate(spec: SelfRewardSpec, t: int) -> Stage:
     )
 
 
-def _report(spec: SelfRewardSpec, stages: list[Stage]) -> Stage:
-    return Stage(
-        name="report",
-        config=s.Report(seed=spec.seed, title="Self-Rewarding run"),
-        job="report",
-        iteration=spec.iterations,
-        inputs={stage.name: stage.name for stage in stages if stage.config.stage != "import"},
-        partial=True,
-    )
-
-
-def _limited(gate: Gate | None, **what: Any) -> tuple[Check, ...]:
-    """Returns the check of a gate, none where the gate is off."""
-    return (Check(limit=gate.limit, action=gate.action, **what),) if gate else ()
-
-
 def _judge_checks(spec: SelfRewardSpec) -> tuple[Check, ...]:
     return (
-        *_limited(
+        *gate(
             spec.gates.min_parse_rate,
             reason="JudgeUnreadable",
             figure="share of judgements with a readable score",
@@ -280,7 +245,7 @@ def _judge_checks(spec: SelfRewardSpec) -> tuple[Check, ...]:
             advice="train the judge (data.evaluations), or raise judge.maxNewTokens if "
             "judgements are cut",
         ),
-        *_limited(
+        *gate(
             spec.gates.max_tie_rate,
             reason="TooManyTies",
             figure="share of prompts whose replies all have one score",
@@ -295,7 +260,7 @@ def _judge_checks(spec: SelfRewardSpec) -> tuple[Check, ...]:
 def _pair_checks(spec: SelfRewardSpec) -> tuple[Check, ...]:
     wanted = spec.gates.min_pairs or Gate(limit=1, action="Stop")
     return (
-        *_limited(
+        *gate(
             wanted.model_copy(update={"limit": max(wanted.limit, 1)}),
             reason="TooFewPairs",
             figure="preference pairs",
@@ -304,7 +269,7 @@ def _pair_checks(spec: SelfRewardSpec) -> tuple[Check, ...]:
             advice="see the drop counters of build-pairs: ties need more votes, unscored "
             "replies a trained judge",
         ),
-        *_limited(
+        *gate(
             spec.gates.min_mean_gap,
             reason="GapTooSmall",
             figure="mean score gap between winners and losers",
@@ -316,7 +281,7 @@ def _pair_checks(spec: SelfRewardSpec) -> tuple[Check, ...]:
 
 
 def _evaluation_checks(spec: SelfRewardSpec) -> tuple[Check, ...]:
-    return _limited(
+    return gate(
         spec.gates.min_judge_accuracy,
         reason="JudgeDisagrees",
         figure="pairwise accuracy of the judge on the held-out rankings",

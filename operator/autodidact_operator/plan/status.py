@@ -1,6 +1,6 @@
 """The run's status from what the planner knows: phase, columns, history and conditions."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,12 +15,15 @@ from autodidact_contract.resources import (
 )
 from autodidact_operator.plan.attempts import Standing
 from autodidact_operator.plan.naming import job_name
+from autodidact_operator.plan.progression import Tripped
 from autodidact_operator.plan.types import Graph, Report, Run, Stage
 
 Artifacts = Mapping[str, Artifact]
 
 MAX_BYTES = 32768
 """Of a status, whatever the number of iterations and shards."""
+
+DEGRADED = "Degraded"
 
 _MESSAGE_LENGTHS = (1024, 256, 64, 16)
 
@@ -46,6 +49,7 @@ class View:
     verdict: Verdict
     progress: Report | None
     waiting_since: str | None
+    warnings: Sequence[Tripped] = ()
 
 
 def render(view: View, before: RunStatus, now: datetime) -> RunStatus:
@@ -69,7 +73,10 @@ def render(view: View, before: RunStatus, now: datetime) -> RunStatus:
         history=history,
         stages=_stages(view, stage),
         jobs=tuple(_books(view)),
-        conditions=_conditions(view.verdict, before, view.run.generation, now),
+        conditions=(
+            *_conditions(view.verdict, before, view.run.generation, now),
+            *_degraded(view.warnings, before, view.run.generation, now),
+        ),
     )
     return _fitted(status)
 
@@ -104,7 +111,10 @@ def renewed(
             "started_at": before.started_at or now.isoformat(timespec="seconds"),
             "finished_at": now.isoformat(timespec="seconds") if final else None,
             "waiting_since": None if final else since,
-            "conditions": _conditions(verdict, before, generation, now),
+            "conditions": (
+                *_conditions(verdict, before, generation, now),
+                *(known for known in before.conditions if known.type == DEGRADED),
+            ),
         }
     )
 
@@ -172,16 +182,21 @@ def _model(graph: Graph, artifacts: Artifacts) -> str:
 
 def _history(graph: Graph, artifacts: Artifacts) -> tuple[Iteration, ...]:
     lines = []
-    for t in range(graph.iterations + 1):
+    for line in graph.lines:
         figures = {
-            column: _figure(artifacts.get(f"{stage}-{t}"), name)
-            for column, (stage, name) in graph.lines.items()
+            column: _figure(artifacts.get(stage), name)
+            for column, (stage, name) in line.figures.items()
         }
-        model = artifacts.get(graph.models[t + 1])
+        model = artifacts.get(line.model)
         if model or any(value is not None for value in figures.values()):
             lines.append(
                 Iteration.model_validate(
-                    {"iteration": t, "model": model.name if model else "", **figures}
+                    {
+                        "iteration": line.iteration,
+                        "name": line.name,
+                        "model": model.name if model else "",
+                        **figures,
+                    }
                 )
             )
     return tuple(lines)
@@ -197,9 +212,9 @@ def _figure(artifact: Artifact | None, name: str) -> float | int | None:
 
 
 def _score(history: tuple[Iteration, ...]) -> str:
-    """Returns the last model's best figure: its oracle quality, else its judge's accuracy."""
+    """Returns the last model's figure: oracle quality, accuracy, or its judge's accuracy."""
     for line in reversed(history):
-        for value in (line.quality, line.judge_accuracy):
+        for value in (line.quality, line.accuracy, line.judge_accuracy):
             if value is not None:
                 return f"{value:.3f}"
     return ""
@@ -252,21 +267,27 @@ def _conditions(
         "Succeeded": {"Succeeded": "True", "Failed": "False"}.get(phase, "Unknown"),
         "Suspended": "True" if phase == "Suspended" else "False",
     }
-    known = {condition.type: condition for condition in before.conditions}
     return tuple(
-        _condition(name, value, verdict, known.get(name), generation, now)
-        for name, value in wanted.items()
+        _condition(name, value, verdict, before, generation, now) for name, value in wanted.items()
     )
 
 
+def _degraded(
+    warnings: Sequence[Tripped], status: RunStatus, generation: int, now: datetime
+) -> tuple[Condition, ...]:
+    """Returns the condition of a run that goes on although something is not as it should be."""
+    if not warnings:
+        return ()
+    said = Verdict(
+        phase="", reason=warnings[0].check.reason, message="; ".join(str(one) for one in warnings)
+    )
+    return (_condition(DEGRADED, "True", said, status, generation, now),)
+
+
 def _condition(
-    name: str,
-    value: str,
-    verdict: Verdict,
-    before: Condition | None,
-    generation: int,
-    now: datetime,
+    name: str, value: str, verdict: Verdict, status: RunStatus, generation: int, now: datetime
 ) -> Condition:
+    before = next((known for known in status.conditions if known.type == name), None)
     same = before is not None and before.status == value
     return Condition.model_validate(
         {

@@ -9,7 +9,7 @@ from autodidact_contract.artifacts import Artifact
 from autodidact_contract.resources import RunSpec, RunStatus
 from autodidact_contract.stages import AnyStage, Result, RunRef, Task
 
-Outcome = Literal["Stop", "Fail"]
+Outcome = Literal["Stop", "Fail", "Warn"]
 ComputeClass = Literal["generate", "train", "default"]
 
 
@@ -19,6 +19,8 @@ class Check:
 
     The figure is ``counts[numerator] / counts[denominator]``, or ``counts[numerator]`` without a
     denominator, or ``metrics[metric]``. A figure that cannot be computed counts as 0.
+
+    Stop and Fail skip what follows from the stage; Warn is only said, as the condition Degraded.
     """
 
     reason: str
@@ -60,18 +62,36 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Line:
+    """A line of the history: a model and what is measured on it.
+
+    Attributes:
+        iteration: Its number; 0 is the warm-up.
+        name: What made the model.
+        model: Stage that makes it.
+        figures: Stage and name of a count or metric, by column of ``resources.Iteration``.
+    """
+
+    iteration: int
+    name: str
+    model: str
+    figures: Mapping[str, tuple[str, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Graph:
     """A whole run, written down before anything ran. Stages are in an order that can be run.
 
     Attributes:
-        models: Stage that makes M(t), by t.
-        lines: Which stage and figure fills which column of the history, see ``history``.
+        models: Stage that makes M(t), by t; 1 is the warm-up's.
+        iterations: Number of rounds after the warm-up.
+        lines: The history, the run's own last model last.
     """
 
     stages: tuple[Stage, ...]
     models: Mapping[int, str]
     iterations: int
-    lines: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    lines: tuple[Line, ...] = ()
 
     def __getitem__(self, name: str) -> Stage:
         """Returns the stage of that name."""
