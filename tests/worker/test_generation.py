@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def sample(
     path: Path, asked: Sequence[Request], sampling: Sampling = SAMPLING
 ) -> list[list[Completion]]:
     """Completions of a model."""
-    return TransformersGenerator(path).generate(asked, sampling)
+    return TransformersGenerator.load(path).generate(asked, sampling)
 
 
 @pytest.mark.parametrize("split", [1, 2, 5])
@@ -117,7 +118,7 @@ def test_a_reply_ends_at_the_end_token(llama: Path, tmp_path: Path) -> None:
     """A model that can only end gives empty replies that stopped; one that cannot is cut."""
     ending = biased(llama, tmp_path / "ending", bias=100.0)
     [[reply]] = sample(ending, requests(1, 1))
-    assert reply == Completion(text="", tokens=0, finish="stop")
+    assert reply == Completion(text="", tokens=0, finish="stop", ids=(1,))
     endless = biased(llama, tmp_path / "endless", bias=-100.0)
     [[reply]] = sample(endless, requests(1, 1))
     assert (reply.tokens, reply.finish) == (8, "length")
@@ -140,7 +141,7 @@ def biased(source: Path, folder: Path, bias: float) -> Path:
 def test_a_prompt_beyond_the_context_is_refused_by_name(llama: Path) -> None:
     """The message names the row, the numbers and the remedy; asking first avoids it."""
     long = Request(id="row-7", prompt="a" * 2041, n=1, seed_key="k")
-    generator = TransformersGenerator(llama)
+    generator = TransformersGenerator.load(llama)
     assert generator.fits("a" * 2040, SAMPLING)
     assert not generator.fits(long.prompt, SAMPLING)
     with pytest.raises(UserError, match=r"row-7 has 2041 tokens.*context of 2048"):
@@ -152,7 +153,7 @@ def test_sampling_stops_between_batches(llama: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(generation, "BATCH_TOKENS", 60)
     made: list[int] = []
     with pytest.raises(StoppedError):
-        TransformersGenerator(llama).generate(
+        TransformersGenerator.load(llama).generate(
             requests(), SAMPLING, made.append, lambda: len(made) == 2
         )
     assert len(made) == 2
@@ -274,3 +275,24 @@ def test_a_model_is_loaded_once_while_it_is_used(llama: Path, other_llama: Path)
     assert models.load(llama) is first
     models.load(other_llama)
     assert models.load(llama) is not first
+
+
+def test_temperature_zero_takes_the_most_likely_token(llama: Path) -> None:
+    """Greedy samples of one prompt are all the same, whatever their seed."""
+    greedy = Sampling(temperature=0, top_p=1.0, max_new_tokens=8)
+    asked = requests(3, 2)
+    found = TransformersGenerator.load(llama).generate(asked, greedy)
+    other = [replace(request, seed_key="another") for request in asked]
+    assert all(first == second for first, second in found)
+    assert TransformersGenerator.load(llama).generate(other, greedy) == found
+
+
+def test_a_request_may_have_less_room_than_the_sampling(llama: Path, tmp_path: Path) -> None:
+    """A reply is cut where its own request says, and is the beginning of the longer one."""
+    endless = biased(llama, tmp_path / "endless", bias=-100.0)
+    whole, short = requests(2, 1)
+    generator = TransformersGenerator.load(endless)
+    [[first], [cut]] = generator.generate([whole, replace(short, max_new_tokens=3)], REPLIES)
+    [_, [long]] = generator.generate([whole, short], REPLIES)
+    assert (first.tokens, cut.tokens, cut.finish) == (8, 3, "length")
+    assert cut.ids == long.ids[:3]

@@ -9,12 +9,13 @@ from one call's requests in a fixed order, and callers pass the requests of one 
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
-from transformers import LogitsProcessor, LogitsProcessorList
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from autodidact_contract.stages import Sampling
 from autodidact_worker import models
@@ -38,21 +39,31 @@ class Request:
         prompt: The user's text, before any chat template.
         n: Number of samples.
         seed_key: Everything the noise depends on besides the sample index, see ``seed_key``.
+        max_new_tokens: Tokens of a completion at most, if that is less than the sampling's.
     """
 
     id: str
     prompt: str
     n: int
     seed_key: str
+    max_new_tokens: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Completion:
-    """One sample: its text, its tokens without the end token, and why it ended."""
+    """One sample.
+
+    Attributes:
+        text: Without special tokens.
+        tokens: Number of its tokens, without the end token.
+        finish: Whether it ended by itself.
+        ids: Its tokens, with the end token if it ended by itself.
+    """
 
     text: str
     tokens: int
     finish: Literal["stop", "length"]
+    ids: tuple[int, ...] = ()
 
 
 Tick = Callable[[int], None]
@@ -86,20 +97,35 @@ class _Row:
     sample: int
     ids: list[int]
     key: tuple[int, int]
+    room: int
 
 
 class TransformersGenerator:
     """``generate`` of transformers in left-padded, length-sorted batches."""
 
-    def __init__(self, path: Path) -> None:
-        """Loads the model at ``path``, or takes the one kept from an earlier stage."""
-        self.model, self.tokenizer = models.load(path)
-        self._context = models.context_tokens(self.model)
-        self._ends = models.stop_ids(self.model, self.tokenizer)
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        """Samples from a model as it is whenever ``generate`` is called.
+
+        Args:
+            model: In evaluation mode while it generates.
+            tokenizer: Its tokenizer.
+        """
+        self.model, self.tokenizer = model, tokenizer
+        self._context = models.context_tokens(model)
+        self._ends = models.stop_ids(model, tokenizer)
+        self._settings = GenerationConfig(
+            eos_token_id=self._ends, pad_token_id=tokenizer.pad_token_id, do_sample=False
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> "TransformersGenerator":
+        """Returns a generator on the model at ``path``, or on the one kept from an earlier stage."""
+        return cls(*models.load(path))
 
     def fits(self, prompt: str, sampling: Sampling) -> bool:
         """Returns whether prompt and new tokens together fit the model's context."""
-        return self._room(len(models.prompt_ids(self.tokenizer, prompt)), sampling)
+        length = len(models.prompt_ids(self.tokenizer, prompt))
+        return self._room(length, sampling.max_new_tokens)
 
     def generate(
         self,
@@ -123,23 +149,24 @@ class TransformersGenerator:
             tick(len(batch))
         return [[found[i][j] for j in range(r.n)] for i, r in enumerate(requests)]
 
-    def _room(self, length: int, sampling: Sampling) -> bool:
-        return self._context is None or length + sampling.max_new_tokens <= self._context
+    def _room(self, length: int, new: int) -> bool:
+        return self._context is None or length + new <= self._context
 
     def _rows(self, requests: Sequence[Request], sampling: Sampling) -> list[_Row]:
         rows = []
         for number, request in enumerate(requests):
             ids = models.prompt_ids(self.tokenizer, request.prompt)
-            if not self._room(len(ids), sampling):
+            if not self._room(len(ids), request.max_new_tokens or sampling.max_new_tokens):
                 raise UserError(
                     "PromptTooLong",
                     f"prompt {request.id} has {len(ids)} tokens, which with maxNewTokens "
                     f"{sampling.max_new_tokens} exceeds the model's context of {self._context}; "
                     "shorten it or lower maxNewTokens",
                 )
+            room = min(request.max_new_tokens or sampling.max_new_tokens, sampling.max_new_tokens)
             for sample in range(request.n):
                 key = _row_key(request.seed_key, sample)
-                rows.append(_Row(request=number, sample=sample, ids=ids, key=key))
+                rows.append(_Row(request=number, sample=sample, ids=ids, key=key, room=room))
         # Longest first, so that memory runs out at the start or never; ties keep their order.
         return sorted(rows, key=lambda row: -len(row.ids))
 
@@ -159,28 +186,48 @@ class TransformersGenerator:
         ids = torch.tensor([[pad] * (width - len(r.ids)) + r.ids for r in batch])  # (B, T)
         mask = torch.tensor([[0] * (width - len(r.ids)) + [1] * len(r.ids) for r in batch])
         device = self.model.device
-        noise = GumbelNoise([row.key for row in batch], width, sampling)
+        noise = [GumbelNoise([row.key for row in batch], width, sampling)]
         # generate() derives position ids from the mask, so padding moves no position.
-        output = self.model.generate(
-            input_ids=ids.to(device),
-            attention_mask=mask.to(device),
-            max_new_tokens=sampling.max_new_tokens,
-            logits_processor=LogitsProcessorList([noise]),
-        )
-        return self._completions(output[:, width:].tolist())
+        with self._own_settings():
+            output = self.model.generate(
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
+                max_new_tokens=max(row.room for row in batch),
+                logits_processor=LogitsProcessorList(noise if sampling.temperature else []),
+            )
+        found = output[:, width:].tolist()
+        return self._completions([new[: row.room] for new, row in zip(found, batch, strict=True)])
+
+    @contextmanager
+    def _own_settings(self) -> Iterator[None]:
+        """Keeps a model's own sampling defaults (repetition penalty, top-k) out of generate().
+
+        What is passed to generate() is filled up with them, so they must be gone from the model.
+        """
+        kept = self.model.generation_config
+        self.model.generation_config = self._settings
+        try:
+            yield
+        finally:
+            self.model.generation_config = kept
 
     def _completions(self, rows: list[list[int]]) -> list[Completion]:
-        kept, finishes = [], []
+        kept, ends = [], []
         for row in rows:
             end = next((i for i, token in enumerate(row) if token in self._ends), None)
             kept.append(row[:end])
-            finishes.append("length" if end is None else "stop")
+            ends.append([] if end is None else [row[end]])
         texts = self.tokenizer.batch_decode(
             kept, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return [
-            Completion(text=text, tokens=len(ids), finish=finish)
-            for text, ids, finish in zip(texts, kept, finishes, strict=True)
+            Completion(
+                text=text,
+                tokens=len(ids),
+                finish="stop" if end else "length",
+                ids=(*ids, *end),
+            )
+            for text, ids, end in zip(texts, kept, ends, strict=True)
         ]
 
 

@@ -49,7 +49,7 @@ def forget() -> None:
 
 def _load(path: Path) -> Loaded:
     import torch  # noqa: PLC0415 - seconds to import; --help must not pay them
-    from transformers import AutoModelForCausalLM, GenerationConfig  # noqa: PLC0415
+    from transformers import AutoModelForCausalLM  # noqa: PLC0415
     from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
 
     safety.check(path)
@@ -68,11 +68,6 @@ def _load(path: Path) -> Loaded:
         )
     except (OSError, ValueError) as error:
         raise UserError("InvalidModel", f"cannot load the model {path.name}: {error}") from error
-    ends = stop_ids(model, tokenizer)
-    # A model's own sampling defaults (repetition penalty, top-k) would leak into generate().
-    model.generation_config = GenerationConfig(
-        eos_token_id=ends, pad_token_id=tokenizer.pad_token_id, do_sample=False
-    )
     model.eval()
     seconds = time.monotonic() - started
     log.info(

@@ -139,7 +139,7 @@ def _rank(context: Context, rubric: rubrics.Rubric, part: _Part, steps: _Steps) 
         for row in part.rows
         for index, reply in enumerate(row.replies)
     ]
-    generator = TransformersGenerator(context.inputs["model"].path)
+    generator = TransformersGenerator.load(context.inputs["model"].path)
     found = generator.generate(requests, config.judge_sampling, steps, context.stopping)
     scores = iter(_score(rubric, config, completions) for completions in found)
     return [
@@ -172,7 +172,7 @@ def _answer(context: Context, model: str, part: _Part, steps: _Steps) -> list[st
         )
         for row in part.rows[: part.asked]
     ]
-    generator = TransformersGenerator(context.inputs[model].path)
+    generator = TransformersGenerator.load(context.inputs[model].path)
     found = generator.generate(requests, config.reply_sampling, steps, context.stopping)
     return [one.text for [one] in found]
 
@@ -262,7 +262,7 @@ def _by_referee(
                     seed_key=seed_key(config.seed, "evaluate/battle", f"{name}-{order}"),
                 )
             )
-    generator = TransformersGenerator(context.inputs["referee"].path)
+    generator = TransformersGenerator.load(context.inputs["referee"].path)
     found = generator.generate(requests, config.judge_sampling, steps, context.stopping)
     texts = iter(one.text for [one] in found)
     return [

@@ -71,7 +71,7 @@ def run(context: Context) -> Output:
     config: GeneratePrompts = context.config
     rubric = rubrics.get(config.rubric)
     pools = _pools(context)
-    generator = TransformersGenerator(context.inputs["model"].path)
+    generator = TransformersGenerator.load(context.inputs["model"].path)
     budget = config.attempts_per_prompt * config.count
     attempts = 0
     while pools.missing and attempts < budget:

@@ -22,7 +22,7 @@ def run(context: Context) -> Output:
     counts["skipped-too-long"] = 0
     characters = 0
     if parts:
-        generator = TransformersGenerator(context.inputs["model"].path)
+        generator = TransformersGenerator.load(context.inputs["model"].path)
     for number, prompts in parts:
         done = counts["responses"] + counts["skipped-too-long"] * context.config.per_prompt
         written = _replies(context, generator, prompts, done, total)

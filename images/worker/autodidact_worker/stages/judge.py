@@ -24,7 +24,7 @@ def run(context: Context) -> Output:
     spreads: list[float] = []
     done = 0
     if parts:
-        generator = TransformersGenerator(context.inputs["model"].path)
+        generator = TransformersGenerator.load(context.inputs["model"].path)
     for number, replies in parts:
         judged = _judge(context, generator, replies, done, total)
         rows.write(context.out / part_name("judged", number), judged)
