@@ -290,9 +290,10 @@ def test_temperature_zero_takes_the_most_likely_token(llama: Path) -> None:
 def test_a_request_may_have_less_room_than_the_sampling(llama: Path, tmp_path: Path) -> None:
     """A reply is cut where its own request says, and is the beginning of the longer one."""
     endless = biased(llama, tmp_path / "endless", bias=-100.0)
+    eight = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=8)
     whole, short = requests(2, 1)
     generator = TransformersGenerator.load(endless)
-    [[first], [cut]] = generator.generate([whole, replace(short, max_new_tokens=3)], REPLIES)
-    [_, [long]] = generator.generate([whole, short], REPLIES)
+    [[first], [cut]] = generator.generate([whole, replace(short, max_new_tokens=3)], eight)
+    [_, [long]] = generator.generate([whole, short], eight)
     assert (first.tokens, cut.tokens, cut.finish) == (8, 3, "length")
     assert cut.ids == long.ids[:3]
