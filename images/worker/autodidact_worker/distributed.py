@@ -6,6 +6,7 @@ asked for is compared with what runs, before the first step.
 
 import atexit
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,6 +134,16 @@ def agreed(stop: bool, save: bool, layout: Layout) -> tuple[bool, bool]:
     wishes = torch.tensor([stop, save], dtype=torch.int32, device=device)
     dist.all_reduce(wishes, op=dist.ReduceOp.MAX)
     return bool(wishes[0]), bool(wishes[1])
+
+
+def summed(values: Sequence[float], layout: Layout) -> list[float]:
+    """Returns the sums over all ranks; the same on each of them."""
+    if layout.world == 1:
+        return [float(value) for value in values]
+    device = torch.device("cuda") if layout.gpu else torch.device("cpu")
+    total = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(total)
+    return [float(value) for value in total]
 
 
 def gathered(parts: list[Any], layout: Layout) -> list[Any]:
