@@ -172,7 +172,7 @@ def test_a_text_without_the_published_trigger(rules: Answers, text: str, read: R
         ("int", "18", "18.0", "18"),
         ("float", "18.0", "18.0", "18"),
         ("fraction", "18.0", "18.0", "18"),
-        ("sympy", "18.0", "18.0", "18"),
+        ("number", "18.0", "18.0", "18"),
         ("float", "0.30000000000000004", "0.30000000000000004", "0.3"),
         ("float", "1e+22", "1e+22", "1e+22"),
         ("str", "18", "18.0", "18"),
@@ -180,12 +180,8 @@ def test_a_text_without_the_published_trigger(rules: Answers, text: str, read: R
         ("str", "eighteen", None, None),
         ("float", "nan", "nan", None),
         ("float", "inf", "inf", None),
-        ("int", "1" + "0" * 400, None, None),
         ("bool", "1.0", "1.0", None),
-        ("none", "None", None, None),
-        ("sequence", "[18]", None, None),
-        ("complex", "(18+0j)", None, None),
-        ("other", "18", None, None),
+        ("sympy", "18", None, None),
     ],
 )
 def test_numbers_that_programs_return(
@@ -197,13 +193,11 @@ def test_numbers_that_programs_return(
 
 
 def test_choices_that_programs_return() -> None:
-    """As published anything has a text, None's is "none"; robust wants an option."""
+    """As published anything has a text; robust wants an option."""
     assert read_result("str", "B", PUBLISHED_CHOICE) == Read("b", "ok")
-    assert read_result("none", "", PUBLISHED_CHOICE) == Read("none", "ok")
-    assert read_result("sequence", "['b']", PUBLISHED_CHOICE) == Read("[b]", "ok")
+    assert read_result("sympy", "X", PUBLISHED_CHOICE) == Read("x", "ok")
     assert read_result("str", "B)", ROBUST_CHOICE, OPTIONS) == Read("b", "ok")
     assert read_result("int", "2", ROBUST_CHOICE, OPTIONS) == Read(None, "not-an-option")
-    assert read_result("none", "", ROBUST_CHOICE, OPTIONS) == Read(None, "no-value")
 
 
 @pytest.mark.parametrize(
@@ -305,7 +299,7 @@ def test_reading_is_total(rules: Answers, text: str) -> None:
 @example('""""""', PUBLISHED)
 @example("ends in a backslash\\", PUBLISHED)
 @example('\\"""\\', PUBLISHED)
-@example("null\0", PUBLISHED)
+@example("null\0000", PUBLISHED)
 def test_no_question_breaks_its_program(question: str, rules: Answers) -> None:
     """Whatever is asked stays inside the docstring, word by word."""
     source = answers.program(question, "    return 18", rules)

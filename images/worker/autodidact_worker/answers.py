@@ -92,7 +92,7 @@ def _head(question: str) -> str:
     Backslashes, null characters and quotes that would end the docstring are escaped: of quotes that
     stand together all but the last, and one at the very end. The published code breaks there.
     """
-    text = question.replace("\\", "\\\\").replace("\0", "\\0")
+    text = question.replace("\\", "\\\\").replace("\0", "\\x00")
     text = re.sub(r'"(?="|\Z)', r"\"", text)
     return f'def solution():\n{_INDENT}"""{text}"""\n'
 
@@ -122,42 +122,30 @@ def read_text(text: str, rules: Answers, options: Sequence[str] = ()) -> Read:
     return _read(said, rules, options)
 
 
-_NUMERIC = ("int", "float", "bool", "fraction", "sympy")
+_NUMBERS = {
+    "rcCompat": ("int", "float", "fraction", "number", "str", "bool"),
+    "robust": ("int", "float", "fraction", "number", "str"),
+}
 
 
 def read_result(kind: str, value: str, rules: Answers, options: Sequence[str] = ()) -> Read:
     """Returns the answer that a program returned.
 
-    ``rcCompat`` converts numbers as ``float`` does, so True is 1 and the text "18" is 18, and takes
-    ``str`` of anything for a choice, "none" included. ``robust`` reads numbers and texts as if they
-    had been written; True is no number.
+    Numbers and texts are read as if they had been written. True is 1 under ``rcCompat``, as in
+    Python, and no number under ``robust``.
 
     Args:
-        kind: What it returned: int, float, bool, fraction, sympy, str, none, sequence, complex,
-            other.
-        value: The object as text; of the first five kinds what ``float`` reads as its value.
+        kind: What was returned, see ``sandbox.pool.Ran``; a number is one of int, float, bool,
+            fraction, number, or a str that reads as one.
+        value: It as text; of numbers what ``float`` reads as its value.
         rules: Rule set, and what kind of answer it is.
         options: The letters of a choice.
     """
+    if rules.kind == "number" and kind not in _NUMBERS[rules.rules]:
+        return Read(None, "not-a-number")
     if rules.rules == "rcCompat":
-        return _published_result(kind, value, rules)
-    if kind == "none":
-        return Read(None, "no-value")
-    if rules.kind == "number" and kind in ("bool", "sequence", "complex", "other"):
-        return Read(None, "not-a-number")
+        return _read_published(value, rules)
     return _read(value, rules, options)
-
-
-def _published_result(kind: str, value: str, rules: Answers) -> Read:
-    if rules.kind != "number":
-        return _read_published("none" if kind == "none" else value, rules)
-    if kind not in (*_NUMERIC, "str"):
-        return Read(None, "no-value" if kind == "none" else "not-a-number")
-    read = _read_published(value, rules)
-    if kind in ("int", "fraction") and read.value in ("inf", "-inf"):
-        # float(10**400) raises where float("1000...") does not.
-        return Read(None, "not-a-number")
-    return read
 
 
 def read_gold(answer: str, rules: Answers, options: Sequence[str] = ()) -> Read:
