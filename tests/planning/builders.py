@@ -8,12 +8,13 @@ from typing import Any
 
 from autodidact_contract.artifacts import Artifact
 from autodidact_contract.base import digest
-from autodidact_contract.resources import Condition, JobStatus, RunStatus
+from autodidact_contract.reft import ReFTSpec
+from autodidact_contract.resources import Condition, JobStatus, RunSpec, RunStatus
 from autodidact_contract.selfreward import SelfRewardSpec
 from autodidact_contract.stages import Failure, Result, RunRef
-from autodidact_operator.plan import selfreward
 from autodidact_operator.plan.progression import stage_key_of
 from autodidact_operator.plan.types import Graph, ObservedJob, ObservedPod, Run, Stage
+from autodidact_operator.recipes import RECIPES
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data"
@@ -29,6 +30,16 @@ MINIMAL: dict[str, Any] = {
     },
 }
 """The least that a SelfRewardRun needs."""
+
+REFT: dict[str, Any] = {
+    "model": {"uri": "s3://inputs/base"},
+    "data": {
+        "train": {"uri": "s3://inputs/train.jsonl"},
+        "validation": {"uri": "s3://inputs/validation.jsonl"},
+        "test": {"uri": "s3://inputs/test.jsonl"},
+    },
+}
+"""The least that a ReFTRun needs."""
 
 
 def later(seconds: float) -> datetime:
@@ -51,24 +62,33 @@ def spec(**changes: Any) -> SelfRewardSpec:
     return SelfRewardSpec.model_validate(merged(MINIMAL, changes))
 
 
+def reft(**changes: Any) -> ReFTSpec:
+    """Returns the minimal spec of a ReFTRun with changes, under their outside names."""
+    return ReFTSpec.model_validate(merged(REFT, changes))
+
+
 def ref(name: str = "llama", namespace: str = "research", uid: str = UID) -> RunRef:
     """Returns who asks."""
     return RunRef(kind="SelfRewardRun", namespace=namespace, name=name, uid=uid)
 
 
-def run(of: SelfRewardSpec | None = None, generation: int = 1) -> Run:
+def run(of: RunSpec | None = None, generation: int = 1) -> Run:
     """Returns the run object's data."""
     return Run(ref=ref(), spec=of or spec(), generation=generation, created_at=NOW)
 
 
-def graph(of: SelfRewardSpec | None = None) -> Graph:
+def graph(of: RunSpec | None = None) -> Graph:
     """Returns the run as a graph."""
-    return selfreward.graph(of or spec(), salt=UID)
+    of = of or spec()
+    [recipe] = [recipe for recipe in RECIPES if recipe.spec is type(of)]
+    return recipe.graph(of, UID)
 
 
 COUNTS: dict[str, dict[str, int]] = {
     "judge": {"judgements": 300, "parsed": 290, "prompts": 25, "ties": 2},
     "build-pairs": {"pairs": 40},
+    "prepare-questions": {"rows": 500, "overlap": 0},
+    "train-ppo": {"sandbox-missing": 0},
 }
 """What a healthy stage counts, by its kind."""
 
@@ -76,6 +96,10 @@ METRICS: dict[str, dict[str, float | None]] = {
     "judge": {"score": 3.25},
     "build-pairs": {"gap": 1.5},
     "evaluate": {"pairwiseAccuracy": 0.75, "quality": 0.5, "winRate": 0.6},
+    "train-sft": {"accuracy": 0.5},
+    "train-ppo": {"accuracy": 0.75, "lastKl": 4.0, "truncation": 0.0},
+    "evaluate-answers": {"greedyAccuracy": 0.7, "voteAccuracy": 0.8},
+    "rerank-answers": {"rerankAccuracy": 0.85},
 }
 """What a healthy stage measures, by its kind."""
 

@@ -626,6 +626,46 @@ def test_gate_that_is_off_lets_everything_pass() -> None:
     assert world.status.phase == "Succeeded"
 
 
+def test_warning_is_said_and_stops_nothing() -> None:
+    """A warning is the condition Degraded with its figure, told once; the run goes on."""
+    of = builders.reft()
+    graph = builders.graph(of)
+    found = builders.published(graph, "prepare-test", prepare_test={"overlap": 3})
+    seen = Observed(artifacts=found)
+    decision = decide(graph, builders.run(of), seen, RunStatus(), NOW)
+    [degraded] = [c for c in decision.status.conditions if c.type == "Degraded"]
+    assert (degraded.status, degraded.reason) == ("True", "SplitsOverlap")
+    assert "prepare-test: number of questions" in degraded.message
+    assert "is 3, expected at most 0" in degraded.message
+    assert [request.job for request in decision.create] == ["train-sft"]
+    assert [e.type for e in decision.events if e.reason == "SplitsOverlap"] == ["Warning"]
+    again = decide(graph, builders.run(of), seen, decision.status, NOW)
+    assert "SplitsOverlap" not in [event.reason for event in again.events]
+
+
+def test_warned_run_succeeds() -> None:
+    """What was only warned of does not make a run fail, and is still said at its end."""
+    of = builders.reft()
+    graph = builders.graph(of)
+    found = builders.published(graph, train_reft={"lastKl": 1000})
+    status = decide(graph, builders.run(of), Observed(artifacts=found), RunStatus(), NOW).status
+    assert status.phase == "Succeeded"
+    assert status.conditions[-1].reason == "KLTooLarge"
+
+
+def test_weak_warm_up_fails_before_reinforcement() -> None:
+    """Where the warm-up gets nothing right, the run fails and samples nothing."""
+    of = builders.reft()
+    graph = builders.graph(of)
+    found = builders.published(graph, "train-sft", train_sft={"accuracy": 0.0})
+    decision = decide(graph, builders.run(of), Observed(artifacts=found), RunStatus(), NOW)
+    # The report still tells of what there is.
+    assert [request.job for request in decision.create] == ["report"]
+    done = {**found, "report": builders.artifact(graph["report"], found)}
+    status = decide(graph, builders.run(of), Observed(artifacts=done), RunStatus(), NOW).status
+    assert (status.phase, status.conditions[0].reason) == ("Failed", "WarmUpTooWeak")
+
+
 def test_gated_judge_is_measured_before_it_judges() -> None:
     """With minJudgeAccuracy an iteration waits for the evaluation of its judge."""
     gates = {"minJudgeAccuracy": {"limit": 0.6}}

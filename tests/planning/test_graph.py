@@ -3,12 +3,13 @@ from typing import Any
 import pytest
 import yaml
 
+from autodidact_contract.resources import RunSpec
 from autodidact_contract.selfreward import SelfRewardSpec
 from autodidact_contract.stages import SHARDED, Import
 from autodidact_operator.plan import selfreward
 from autodidact_operator.plan.types import Graph
 from planning import builders, golden
-from planning.builders import EXAMPLES, graph, spec
+from planning.builders import EXAMPLES, graph, reft, spec
 
 TOY = SelfRewardSpec.model_validate(
     yaml.safe_load((EXAMPLES / "selfreward-toy.yaml").read_text())["spec"]
@@ -32,8 +33,21 @@ def outline(of: Graph) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize(("name", "of"), [("minimal", spec()), ("toy", TOY)])
-def test_graph_is_as_written_down(name: str, of: SelfRewardSpec) -> None:
+BASELINES = ["sft", "offline-self-training", "online-self-training"]
+EVERYTHING = reft(baselines=BASELINES, reasoning="program", shards=4, lora={"rank": 8})
+
+
+@pytest.mark.parametrize(
+    ("name", "of"),
+    [
+        ("minimal", spec()),
+        ("toy", TOY),
+        ("reft-minimal", reft()),
+        ("reft-everything", EVERYTHING),
+        ("reft-grpo", reft(algorithm="grpo", reranker={"enabled": False})),
+    ],
+)
+def test_graph_is_as_written_down(name: str, of: RunSpec) -> None:
     """Names, jobs, order and configs of a run's stages do not change by accident."""
     golden.check(f"graph-{name}", outline(graph(of)))
 
@@ -45,10 +59,17 @@ SPECS = {
     "writer": spec(prompts={"model": {"uri": "hf://org/chat@0123456"}}),
     "self": spec(prompts={"generator": "self"}, gates={"minJudgeAccuracy": {"limit": 0.5}}),
 }
+REFTS = {
+    "reft": reft(),
+    "reft-everything": EVERYTHING,
+    "reft-grpo": reft(algorithm="grpo", reranker={"enabled": False}, baselines=["sft"]),
+    "reft-secret": reft(data={"test": {"uri": "s3://theirs/test.jsonl", "secretName": "keys"}}),
+}
+ALL = {**SPECS, **REFTS}
 
 
-@pytest.mark.parametrize("of", SPECS.values(), ids=SPECS)
-def test_inputs_are_made_earlier(of: SelfRewardSpec) -> None:
+@pytest.mark.parametrize("of", ALL.values(), ids=ALL)
+def test_inputs_are_made_earlier(of: RunSpec) -> None:
     """The stages are in an order in which they can run, and no name is used twice."""
     made: set[str] = set()
     for stage in graph(of).stages:
@@ -57,8 +78,8 @@ def test_inputs_are_made_earlier(of: SelfRewardSpec) -> None:
         made.add(stage.name)
 
 
-@pytest.mark.parametrize("of", SPECS.values(), ids=SPECS)
-def test_stages_of_one_job_agree(of: SelfRewardSpec) -> None:
+@pytest.mark.parametrize("of", ALL.values(), ids=ALL)
+def test_stages_of_one_job_agree(of: RunSpec) -> None:
     """Stages that share a process share its compute, its shards, its Secret and its iteration."""
     jobs: dict[str, set[Any]] = {}
     for stage in graph(of).stages:

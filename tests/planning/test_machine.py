@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from autodidact_contract.base import canonical_json
-from autodidact_contract.resources import RunStatus
+from autodidact_contract.resources import RunSpec, RunStatus
 from autodidact_operator.plan.decide import FINAL, decide, hindered
 from autodidact_operator.plan.progression import skipped, tripped
 from autodidact_operator.plan.types import Decision, Observed
@@ -37,6 +37,9 @@ FIGURES = st.sampled_from(
         {"evaluate-0": {"pairwiseAccuracy": 0.1}},
         {"evaluate-1": {"pairwiseAccuracy": 0.1}},
         {"evaluate-2": {"pairwiseAccuracy": 0.1}},
+        {"train-sft": {"accuracy": 0.0}},
+        {"train-reft": {"lastKl": 1000}},
+        {"prepare-test": {"overlap": 3}},
     ]
 )
 GATES = st.sampled_from(
@@ -69,6 +72,7 @@ class RunMachine(RuleBasedStateMachine):
     @initialize(
         shards=st.sampled_from([1, 1, 2]),
         iterations=st.sampled_from([1, 2, 2]),
+        baselines=st.sampled_from([None, None, (), ("sft", "offline-self-training")]),
         backoff_limit=st.integers(0, 2),
         gates=GATES,
         figures=FIGURES,
@@ -79,16 +83,19 @@ class RunMachine(RuleBasedStateMachine):
         *,
         shards: int,
         iterations: int,
+        baselines: tuple[str, ...] | None,
         backoff_limit: int,
         gates: dict[str, Any],
         figures: dict[str, dict[str, float]],
         beforehand: int,
     ) -> None:
-        """A run is created; some of its stages may have been published by an earlier one."""
+        """A run of one of the kinds is created; some of its stages may have been published by an earlier one."""
         self.backoff_limit = backoff_limit
-        spec = builders.spec(
+        spec: RunSpec = builders.spec(
             shards=shards, iterations=iterations, backoffLimit=backoff_limit, gates=gates
         )
+        if baselines is not None:
+            spec = builders.reft(shards=shards, backoffLimit=backoff_limit, baselines=baselines)
         self.world = World(spec=spec, figures=figures)
         self.lost = False
         self.final: RunStatus | None = None
@@ -110,10 +117,11 @@ class RunMachine(RuleBasedStateMachine):
         """The operator looks at the run and does what is due."""
         world = self.world
         before, seen = world.status, world.observed()
+        fresh = not world.lagging  # a deletion can end the lag, and show what happened in it
         decision = decide(world.graph, world.run, seen, before, world.now)
         self._check_order(decision, seen, before)
         self._carry_out(decision, lose_status=False)
-        if not world.lagging:
+        if fresh:
             self._check_fixpoint()
 
     @rule()

@@ -9,8 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from autodidact_contract.artifacts import Artifact, stage_key
-from autodidact_contract.resources import JobStatus, RunStatus
-from autodidact_contract.selfreward import SelfRewardSpec
+from autodidact_contract.resources import JobStatus, RunSpec, RunStatus
 from autodidact_contract.stages import Input, StageTask
 from autodidact_operator.library import quiet
 from autodidact_operator.plan.attempts import over
@@ -50,7 +49,7 @@ class Job:
 class World:
     """One run and everything it lives in."""
 
-    spec: SelfRewardSpec
+    spec: RunSpec
     now: datetime = builders.NOW
     status: RunStatus = field(default_factory=RunStatus)
     generation: int = 1
