@@ -10,7 +10,8 @@ function of the seed; the import stage serves it as ``toy://selfreward/...``.
 """
 
 import random
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from autodidact_contract.base import Schema
@@ -127,8 +128,8 @@ def write_model(folder: Path, seed: int) -> None:
     import torch  # noqa: PLC0415 - seconds to import, and rows need none of it
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM  # noqa: PLC0415
 
-    tokenizer = _tokenizer()
-    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    coder = tokenizer((), CHARACTERS, POSITIONS)
+    ends = {"eos_token_id": coder.eos_token_id, "pad_token_id": coder.pad_token_id}
     config = LlamaConfig(
         vocab_size=len(SPECIAL) + len(CHARACTERS),
         hidden_size=96,
@@ -146,7 +147,7 @@ def write_model(folder: Path, seed: int) -> None:
         model = LlamaForCausalLM(config)
     model.generation_config = GenerationConfig(**ends)
     model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    coder.save_pretrained(folder)
 
 
 def _letters(rng: random.Random) -> str:
@@ -170,20 +171,28 @@ def _damaged(rng: random.Random, prompt: str, right: int) -> str:
     )
 
 
-def _tokenizer():  # noqa: ANN202 - a type of a library that is imported late
+def tokenizer(phrases: Sequence[str], characters: Sequence[str], positions: int):  # noqa: ANN201
+    """Returns a tokenizer with one token for each phrase and each other character.
+
+    Args:
+        phrases: Texts that are one token wherever they stand.
+        characters: The rest of the vocabulary, after ``SPECIAL`` and the phrases.
+        positions: Tokens that the model can read.
+    """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers  # noqa: PLC0415
     from transformers import PreTrainedTokenizerFast  # noqa: PLC0415
 
     pad, eos, unknown = SPECIAL
-    words = {text: number for number, text in enumerate((*SPECIAL, *CHARACTERS))}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token=unknown))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    tokenizer.decoder = decoders.Fuse()
+    words = {text: number for number, text in enumerate((*SPECIAL, *phrases, *characters))}
+    made = Tokenizer(models.WordLevel(words, unk_token=unknown))
+    pattern = "|".join((*map(re.escape, phrases), r"[\s\S]"))
+    made.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "isolated")
+    made.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
+        tokenizer_object=made,
         pad_token=pad,
         eos_token=eos,
         unk_token=unknown,
-        model_max_length=POSITIONS,
+        model_max_length=positions,
         clean_up_tokenization_spaces=False,
     )

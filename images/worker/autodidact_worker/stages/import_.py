@@ -6,25 +6,64 @@ checked against its schema; blank lines are tolerated, duplicates are counted.
 """
 
 import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from autodidact_contract.artifacts import File
 from autodidact_contract.base import Schema, digest
-from autodidact_contract.records import Evaluation, Instruction, RankedReplies
+from autodidact_contract.records import Evaluation, Instruction, Question, RankedReplies
 from autodidact_contract.stages import RUBRICS, Import
-from autodidact_worker import judging, rows, rubrics, safety, sources, toy
+from autodidact_worker import judging, rows, rubrics, safety, sources, toy, toy_reft
 from autodidact_worker.errors import UserError
 from autodidact_worker.frame import Context, Output
 
 log = logging.getLogger(__name__)
 
-TOY = "toy://selfreward/"
+TOY = "toy://"
 
 SCHEMAS: dict[str, type[Schema]] = {
     "instructions": Instruction,
     "evaluations": Evaluation,
     "ranked": RankedReplies,
+    "questions": Question,
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Toy:
+    """A built-in task.
+
+    Attributes:
+        write_model: Writes its untrained model for a seed.
+        data: Its rows for a seed, by the last part of the URI.
+        names: Which of these there are for a content.
+    """
+
+    write_model: Callable[[Path, int], None]
+    data: Mapping[str, Callable[[int], Iterable[Schema]]]
+    names: Mapping[str, tuple[str, ...]]
+
+
+_SPLITS = {"model": ("model",), "questions": tuple(toy_reft.SIZES)}
+TOYS = {
+    "selfreward": Toy(
+        write_model=toy.write_model,
+        data=toy.DATA,
+        names={
+            "model": ("model",),
+            "instructions": ("instructions",),
+            "evaluations": ("evaluations",),
+            "ranked": ("heldout",),
+        },
+    ),
+    "reft": Toy(write_model=toy_reft.write_model, data=toy_reft.DATA, names=_SPLITS),
+    "reft-uniform": Toy(write_model=toy_reft.write_model, data=toy_reft.UNIFORM, names=_SPLITS),
+}
+"""Built-in tasks by the first part of the URI."""
+
+SHOWN = 5
+"""Examples at most that an error names."""
 
 _MODEL_FILES = ("model*.safetensors", *sorted(safety.ALLOWED))
 
@@ -38,7 +77,7 @@ def run(context: Context) -> Output:
     """
     config: Import = context.config
     bring = _model if config.content == "model" else _data
-    if config.uri.startswith("toy://"):
+    if config.uri.startswith(TOY):
         bring = _toy
     try:
         return bring(context)
@@ -51,15 +90,21 @@ def run(context: Context) -> Output:
 
 def _toy(context: Context) -> Output:
     config: Import = context.config
-    name = config.uri.removeprefix(TOY)
-    wanted = "heldout" if config.content == "ranked" else config.content
-    if name != wanted or not config.uri.startswith(TOY):
-        raise UserError("InvalidSource", f"{config.uri}: for {config.content} use {TOY}{wanted}")
+    task, _, name = config.uri.removeprefix(TOY).partition("/")
+    if task not in TOYS or name not in TOYS[task].names.get(config.content, ()):
+        known = [
+            f"{TOY}{task}/{name}"
+            for task, found in TOYS.items()
+            for name in found.names.get(config.content, ())
+        ]
+        raise UserError(
+            "InvalidSource", f"{config.uri}: for {config.content} use {' or '.join(known)}"
+        )
     if name == "model":
-        toy.write_model(context.out, config.seed)
+        TOYS[task].write_model(context.out, config.seed)
         safety.check(context.out)
         return Output(counts={"files": len(list(context.out.iterdir()))})
-    rows.write(context.out / rows.DATA, toy.DATA[name](config.seed))
+    rows.write(context.out / rows.DATA, TOYS[task].data[name](config.seed))
     return _counted(config.content, context.out / rows.DATA)
 
 
@@ -106,10 +151,28 @@ def _counted(content: str, path: Path) -> Output:
     for number, row in enumerate(found, 1):
         if isinstance(row, Evaluation):
             _check_score(row, f"{path.name} row {number}")
+    _check_ids(path.name, [row.id for row in found if isinstance(row, Question)])
     different = len({digest(row.dump()) for row in found})
     if different < len(found):
         log.warning("%d of %d rows are duplicates", len(found) - different, len(found))
     return Output(counts={"rows": len(found), "duplicates": len(found) - different})
+
+
+def _check_ids(name: str, ids: list[str]) -> None:
+    """Refuses questions of one id: answers, votes and noise are found by it."""
+    places: dict[str, list[int]] = {}
+    for number, found in enumerate(ids, 1):
+        places.setdefault(found, []).append(number)
+    twice = {found: numbers for found, numbers in places.items() if len(numbers) > 1}
+    if twice:
+        shown = "; ".join(
+            f"{found} in rows {', '.join(map(str, numbers[:SHOWN]))}"
+            for found, numbers in list(twice.items())[:SHOWN]
+        )
+        raise UserError(
+            "DuplicateIds",
+            f"{name}: {len(twice)} ids are not unique: {shown}; give each question its own id",
+        )
 
 
 def _check_score(row: Evaluation, name: str) -> None:
