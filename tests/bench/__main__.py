@@ -1,4 +1,4 @@
-"""``python -m bench [gap] [throughput] [worker] [run]``: measures, and prints a line per figure."""
+"""``python -m bench [PART]...``: measures, and prints a line per figure."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,16 +7,16 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from bench import control, figures, worker
+from bench import answers, control, figures, worker
 from bench.figures import Figure, Machine
 
 Part = Callable[[], list[Figure]]
-PARTS = ("gap", "throughput", "worker", "run")
+PARTS = ("gap", "throughput", "worker", "run", "answers")
 
 
 @click.command()
 @click.argument("parts", nargs=-1, type=click.Choice(PARTS))
-@click.option("--repetitions", default=5, show_default=True, help="Of gap and worker.")
+@click.option("--repetitions", default=5, show_default=True, help="Of gap, worker, answers.")
 @click.option("--runs", default=100, show_default=True, help="Of throughput.")
 @click.option("--quick", is_flag=True, help="Few repetitions and small runs: does it work?")
 @click.option("--profile", type=click.Path(path_type=Path), help="Of the operator in throughput.")
@@ -37,6 +37,7 @@ def main(
         "throughput": lambda: asyncio.run(control.throughput(runs, profile)),
         "worker": lambda: worker.first_token(repetitions),
         "run": lambda: worker.whole_run(small=quick),
+        "answers": lambda: answers.comparisons(repetitions),
     }
     machine = Machine.here()
     found = [figure for part in parts or PARTS for figure in measures[part]()]
