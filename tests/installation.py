@@ -99,20 +99,22 @@ class Installation:
             "AWS_SECRET_ACCESS_KEY": store.secret_key,
         }
 
-    def run(self, namespace: str, name: str) -> dict[str, Any]:
+    def run(self, namespace: str, name: str, kind: str = "srr") -> dict[str, Any]:
         """Returns a run object."""
-        return self.cluster.get("srr", name, namespace)
+        return self.cluster.get(kind, name, namespace)
 
-    def status(self, namespace: str, name: str) -> dict[str, Any]:
+    def status(self, namespace: str, name: str, kind: str = "srr") -> dict[str, Any]:
         """Returns a run's status, empty before the operator's first visit."""
-        found: dict[str, Any] = self.run(namespace, name).get("status", {})
+        found: dict[str, Any] = self.run(namespace, name, kind).get("status", {})
         return found
 
-    def until_ended(self, namespace: str, name: str, timeout_s: float = 600) -> dict[str, Any]:
+    def until_ended(
+        self, namespace: str, name: str, kind: str = "srr", timeout_s: float = 600
+    ) -> dict[str, Any]:
         """Returns a run's status once it Succeeded or Failed."""
 
         def ended() -> dict[str, Any] | None:
-            status = self.status(namespace, name)
+            status = self.status(namespace, name, kind)
             return status if status.get("phase") in ("Succeeded", "Failed") else None
 
         found = eventually(ended, timeout_s)

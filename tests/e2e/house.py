@@ -8,7 +8,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psutil
@@ -26,6 +26,7 @@ from installation import BUCKET, DEPLOYMENT, SYSTEM, Installation
 
 Body = dict[str, Any]
 ACCOUNT = f"system:serviceaccount:{SYSTEM}:{DEPLOYMENT}"
+KINDS = {"srr": "SelfRewardRun", "reft": "ReFTRun"}
 _PROGRAM = ["-m", "autodidact_operator"]
 
 
@@ -119,10 +120,19 @@ def another(house: House) -> Iterator[None]:
 
 @dataclass(kw_only=True)
 class Place:
-    """A namespace, and short ways to do in it what people do."""
+    """A namespace, and short ways to do in it what people do.
+
+    Attributes:
+        kind: Short name of the kind of its runs.
+    """
 
     house: House
     namespace: str
+    kind: str = "srr"
+
+    def of(self, kind: str) -> "Place":
+        """Returns the same namespace for runs of another kind."""
+        return replace(self, kind=kind)
 
     def kubectl(self, *arguments: str, **options: Any) -> str:
         """Runs kubectl in the namespace."""
@@ -152,11 +162,11 @@ class Place:
 
     def edit(self, name: str, **spec: Any) -> None:
         """Changes fields of a run's spec."""
-        self.kubectl("patch", "srr", name, "--type=merge", "-p", json.dumps({"spec": spec}))
+        self.kubectl("patch", self.kind, name, "--type=merge", "-p", json.dumps({"spec": spec}))
 
     def delete(self, name: str) -> None:
         """Deletes a run; returns when it is gone."""
-        self.kubectl("delete", "srr", name, "--timeout=30s")
+        self.kubectl("delete", self.kind, name, "--timeout=30s")
 
     def script(self, name: str) -> Script:
         """Returns what becomes of the pods of a scripted run."""
@@ -164,11 +174,16 @@ class Place:
 
     def run(self, name: str) -> Body:
         """Returns a run object."""
-        return self.house.installed.run(self.namespace, name)
+        return self.house.installed.run(self.namespace, name, self.kind)
+
+    def uid(self, name: str) -> str:
+        """Returns a run's UID."""
+        found: str = self.run(name)["metadata"]["uid"]
+        return found
 
     def status(self, name: str) -> Body:
         """Returns a run's status."""
-        return self.house.installed.status(self.namespace, name)
+        return self.house.installed.status(self.namespace, name, self.kind)
 
     def until(self, name: str, holds: Callable[[Body], object], timeout_s: float = 60) -> Body:
         """Returns the first status seen for which something holds.
@@ -221,7 +236,7 @@ class Place:
 
     def events(self, name: str) -> list[Body]:
         """Returns the Events about a run."""
-        field = f"involvedObject.name={name},involvedObject.kind=SelfRewardRun"
+        field = f"involvedObject.name={name},involvedObject.kind={KINDS[self.kind]}"
         found: list[Body] = json.loads(
             self.kubectl("get", "events", "--field-selector", field, "-o", "json")
         )["items"]

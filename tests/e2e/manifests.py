@@ -51,6 +51,26 @@ def scripted(namespace: str, name: str = "run", profile: str = "scripted", **spe
     return merged(merged(body, {"spec": small}), {"spec": spec})
 
 
+def reft_toy() -> Body:
+    """Returns the example as it is shipped."""
+    body: Body = yaml.safe_load((EXAMPLES / "reft-toy.yaml").read_text())
+    return body
+
+
+def scripted_reft(
+    namespace: str, name: str = "run", profile: str = "scripted", **spec: Any
+) -> Body:
+    """Returns a ReFTRun whose pods are played; its gates are the defaults."""
+    body = reft_toy()
+    body["metadata"] = {"name": name, "namespace": namespace}
+    body["spec"].pop("gates", None)
+    small = {
+        "startDeadlineSeconds": 120,
+        "compute": {"generate": profile, "train": profile, "default": profile},
+    }
+    return merged(merged(body, {"spec": small}), {"spec": spec})
+
+
 def merged(body: Body, changes: Body) -> Body:
     """Returns a body with changes; objects are merged, everything else is replaced."""
     result = copy.deepcopy(body)

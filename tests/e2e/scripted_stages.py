@@ -31,11 +31,18 @@ COUNTS: Mapping[str, Mapping[str, int]] = {
     "judge": {"judgements": 32, "parsed": 32, "prompts": 16, "ties": 2},
     "build-pairs": {"prompts": 16, "pairs": 14},
     "train-dpo": {"rows": 14, "steps": 1},
+    "prepare-questions": {"rows": 64, "overlap": 0},
+    "train-ppo": {"rollouts": 8, "sandbox-missing": 0},
+    "sample": {"questions": 64, "answers": 512},
 }
 METRICS: Mapping[str, Mapping[str, float]] = {
     "judge": {"score": 3.0},
     "build-pairs": {"gap": 1.5},
     "evaluate": {"quality": 3.0, "winRate": 0.6, "pairwiseAccuracy": 0.7},
+    "train-sft": {"accuracy": 0.5},
+    "train-ppo": {"accuracy": 0.75, "lastKl": 4.0, "truncation": 0.0},
+    "evaluate-answers": {"greedyAccuracy": 0.7, "voteAccuracy": 0.8},
+    "rerank-answers": {"rerankAccuracy": 0.85},
 }
 
 
