@@ -100,7 +100,13 @@ def digest(folder: Path) -> str:
 
 def rate(step: int, **changes: Any) -> float:
     """Learning rate at a step of eleven."""
-    values = {"learning_rate": 1.0, "final_learning_rate": 0.2, "warmup_steps": 0, **changes}
+    values = {
+        "learning_rate": 1.0,
+        "final_learning_rate": 0.2,
+        "warmup_steps": 0,
+        "warmup_ratio": 0.0,
+        **changes,
+    }
     return training.learning_rate(SimpleNamespace(**values), step, 11)  # type: ignore[arg-type]
 
 
@@ -127,6 +133,21 @@ def test_learning_rate_warms_up() -> None:
     assert found[:5] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
     assert found[7] == pytest.approx(0.6)
     assert found[10] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(("ratio", "steps"), [(0.0, 0), (0.05, 1), (0.3, 4), (1.0, 11)])
+def test_learning_rate_warms_up_over_a_share_of_the_steps(ratio: float, steps: int) -> None:
+    """Of eleven steps, rounded up; the rates are those of so many steps."""
+    found = [rate(step, schedule="linear", warmup_ratio=ratio) for step in range(11)]
+    assert found == [rate(step, schedule="linear", warmup_steps=steps) for step in range(11)]
+
+
+def test_warm_up_steps_come_before_their_share() -> None:
+    """Where both are given the number of steps counts."""
+    both = {"schedule": "linear", "warmup_steps": 2}
+    assert [rate(s, warmup_ratio=0.9, **both) for s in range(11)] == [
+        rate(s, **both) for s in range(11)
+    ]
 
 
 def test_the_trainer_uses_our_rates(run: Run) -> None:

@@ -10,13 +10,18 @@ The trainers themselves are in ``trainers``.
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    set_seed,
+)
 
 from autodidact_contract.stages import Training
 from autodidact_worker import models, safety
@@ -133,6 +138,11 @@ def order(lengths: Sequence[int], epochs: float, batch_size: int, seed: int) -> 
     return [row for batch in batches for row in batch]
 
 
+def steps(rows: int, epochs: float, batch_size: int) -> int:
+    """Returns the number of optimiser steps in so many passes; the last one may lack rows."""
+    return math.ceil(max(1, round(epochs * rows)) / batch_size)
+
+
 def learning_rate(config: Training, step: int, steps: int) -> float:
     """Returns the learning rate of an optimiser step.
 
@@ -140,16 +150,18 @@ def learning_rate(config: Training, step: int, steps: int) -> float:
     very last step (arXiv 2401.10020 section 3.1.3: 5.5e-6 to 1.1e-6, 1e-6 to 1e-7).
 
     Args:
-        config: Rates, schedule and warm-up.
+        config: Rates, schedule and warm-up; ``warmup_ratio`` of the steps, rounded up as
+            transformers does, is the warm-up where ``warmup_steps`` is 0.
         step: From 0.
-        steps: Number of all steps.
+        steps: Number of all steps of the schedule, even if training ends before.
     """
     peak, final = config.learning_rate, config.final_learning_rate
-    if step < config.warmup_steps:
-        return peak * (step + 1) / config.warmup_steps
+    rising = config.warmup_steps or math.ceil(config.warmup_ratio * steps)
+    if step < rising:
+        return peak * (step + 1) / rising
     if config.schedule == "constant":
         return peak
-    done = min(1.0, (step - config.warmup_steps) / max(1, steps - 1 - config.warmup_steps))
+    done = min(1.0, (step - rising) / max(1, steps - 1 - rising))
     if config.schedule == "cosine":
         return final + (peak - final) * (1 + math.cos(math.pi * done)) / 2
     return peak + (final - peak) * done
@@ -193,8 +205,17 @@ class Start:
     dtype: torch.dtype
 
 
-def start(path: Path, config: Training, layout: Layout) -> Start:
+def start(
+    path: Path, config: Training, layout: Layout, *, labels: Mapping[int, str] | None = None
+) -> Start:
     """Returns the model at a path, made ready to be trained.
+
+    Args:
+        path: A language model.
+        config: Dropout and length of sequences.
+        layout: On what it will run.
+        labels: Names of the classes that it is to tell apart by the last token of a sequence,
+            instead of continuing it; the head for that starts at random, from the seed.
 
     Raises:
         UserError: ``DropoutNotApplicable``, ``InvalidModel`` or ``UnsafeModel``.
@@ -205,14 +226,17 @@ def start(path: Path, config: Training, layout: Layout) -> Start:
     settings = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     stored = settings.dtype or torch.float32
     kept = set_dropout(settings, config.dropout)
+    if labels is not None:
+        settings.id2label = dict(labels)
+        settings.label2id = {name: number for number, name in labels.items()}
+        settings.pad_token_id = tokenizer.pad_token_id  # how it tells which token is the last
     half = layout.gpu and layout.engine != "none"  # DeepSpeed keeps float32 masters itself
-    model = AutoModelForCausalLM.from_pretrained(
+    set_seed(config.seed)
+    model = _load(
+        AutoModelForCausalLM if labels is None else AutoModelForSequenceClassification,
         path,
         config=settings,
         dtype=torch.bfloat16 if half else torch.float32,
-        local_files_only=True,
-        trust_remote_code=False,
-        use_safetensors=True,
     )
     dropouts = count_dropouts(model)
     if config.dropout and not dropouts:
@@ -225,6 +249,19 @@ def start(path: Path, config: Training, layout: Layout) -> Start:
     return Start(
         model=model, tokenizer=tokenizer, limit=limit, dropouts=dropouts, kept=kept, dtype=stored
     )
+
+
+def _load(kind: Any, path: Path, **settings: Any) -> Any:
+    try:
+        return kind.from_pretrained(
+            path,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            **settings,
+        )
+    except (OSError, ValueError) as error:
+        raise UserError("InvalidModel", f"cannot load the model {path.name}: {error}") from error
 
 
 def set_dropout(settings: Any, value: float) -> dict[str, float]:
