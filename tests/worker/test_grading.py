@@ -1,5 +1,6 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -114,8 +115,53 @@ def test_programs_are_graded() -> None:
             "read-timeout": 1,
             "read-no-value": 1,
             "sandbox-without-namespaces": 1,
+            "sandbox-missing": 1,
         }
     assert not sandbox.open
+
+
+BODIES: Mapping[str, tuple[bool, bool]] = {
+    "return 18": (True, True),
+    "return 18.0": (True, True),
+    "import fractions\n    return fractions.Fraction(36, 2)": (True, True),
+    "return sympy.Integer(18)": (True, True),
+    "return '18'": (True, True),
+    "return math.floor(18.2)": (True, True),
+    "return '$18'": (False, True),
+    "return None": (False, False),
+    "return [18]": (False, False),
+    "return 18 + 0j": (False, False),
+    "return 10 ** 400": (False, False),
+    "return 1 / 0": (False, False),
+    "return 18)": (False, False),
+    "while True: pass": (False, False),
+    "x = 18\n\n    return x": (False, True),
+    "print('x' * 10 ** 8)\n    return 18": (False, False),
+    "import os\n    os.fork()\n    return 18": (False, False),
+    "import socket\n    socket.socket()\n    return 18": (False, False),
+    "open('{outside}', 'w').write('x')\n    return 18": (False, False),
+    "return 6 * 3": (True, True),
+}
+"""Bodies of programs, and whether each answers 18 under rcCompat and under robust."""
+
+
+@pytest.mark.parametrize("rules", ["rcCompat", "robust"])
+def test_programs_that_run(rules: Any, tmp_path: Path) -> None:
+    """In the real sandbox: honest ones are right, the others earn nothing and stop nothing."""
+    outside = tmp_path / "outside"
+    wanted = {
+        body.replace("{outside}", str(outside)): both[rules == "robust"]
+        for body, both in BODIES.items()
+    }
+    config = Answers(rules=rules, kind="number", reasoning="program", program_seconds=2)
+    asked = problem("18").model_copy(update={"question": 'A "quoted"\n\n\\d'})
+    with Grader(config) as grader:
+        grades = grader.grade([(asked, f"    {body}") for body in wanted])
+        assert grader.counts()["read-timeout"] == 1
+    found = dict(zip(wanted, grades, strict=True))
+    assert {body: grade.correct for body, grade in found.items()} == wanted
+    assert all(grade.value is None for body, grade in found.items() if not wanted[body])
+    assert not outside.exists()
 
 
 @pytest.mark.parametrize(
@@ -231,7 +277,7 @@ def test_a_comparing_process_that_hangs_or_dies_is_replaced() -> None:
         assert formulas.equal("a+b", "b+a")
         assert formulas._child is not None
         os.kill(formulas._child.pid, 19)  # SIGSTOP: it will not answer
-        formulas._seconds = 1
+        formulas._seconds = 0
         assert not formulas.equal("a-b", "-b+a")
         assert formulas.lost == 1
         formulas._seconds = 60

@@ -114,8 +114,8 @@ def read_text(text: str, rules: Answers, options: Sequence[str] = ()) -> Read:
     """
     if rules.rules == "rcCompat":
         # The published code takes the same steps on prompt and completion together.
-        own = text.strip().rsplit(_REASONING, 1)[-1].strip()
-        return _read_published(own.rsplit(TRIGGER, 1)[-1], rules)
+        own = text.rstrip().split(_REASONING)[-1].strip()
+        return _read_published(own.split(TRIGGER)[-1], rules)
     _, found, said = text.rpartition(TRIGGER.strip())
     if not found:
         return Read(None, "no-trigger")
@@ -197,7 +197,7 @@ def _read_published(said: str, rules: Answers) -> Read:
     if rules.kind != "number":
         return Read(said.lower().replace('"', "").replace("'", "").strip(), "ok")
     try:
-        return Read(repr(float(said)), "ok")
+        return Read(repr(float(said.strip())), "ok")
     except ValueError:
         return Read(None, "not-a-number" if said.strip() else "empty")
 
@@ -243,7 +243,8 @@ def _choice(line: str, options: Sequence[str]) -> Read:
 
 _DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})++|[0-9]++(?:_[0-9]++)*+)"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE][+-]?[0-9]{{1,6}})?+"
-_CURRENCY = r"(?:[A-Z]{0,3}\\?[$¢£¤¥฿₠-⃀￠-￦])"
+# The block of currency symbols and those outside it, full-width ones too.
+_CURRENCY = r"(?:[A-Z]{0,3}\\?[$\u00a2-\u00a5\u0e3f\u20a0-\u20c0\uffe0-\uffe6])"
 _NUMBER = re.compile(
     rf"(?P<sign>[+-]?)\s*(?:{_CURRENCY}\s*)?(?P<inner>[+-]?)(?P<first>{_DECIMAL})"
     rf"(?:\s*/\s*(?P<under>{_DECIMAL})"
@@ -252,36 +253,11 @@ _NUMBER = re.compile(
 )
 _UNIT_MARKS = frozenset("°/.'-²³ \t")
 # Words that make another number, or another answer, of the one before them.
-_NO_UNITS = frozenset(
-    [
-        "and",
-        "or",
-        "to",
-        "plus",
-        "minus",
-        "times",
-        "x",
-        "k",
-        "hundred",
-        "thousand",
-        "million",
-        "billion",
-        "trillion",
-        "bn",
-        "dozen",
-        "pi",
-        "half",
-        "halves",
-        "thirds",
-        "fourths",
-        "fifths",
-        "sixths",
-        "eighths",
-        "tenths",
-        "hundredths",
-        "squared",
-        "cubed",
-    ]
+_NO_UNIT = re.compile(
+    r"\b(?:and|or|to|plus|minus|times|x|i|pi|k|hundred|thousand|million|billion|trillion|bn|dozen"
+    r"|half|halves|thirds|fourths|fifths|sixths|eighths|tenths|hundredths|squared|cubed)\b"
+    r"|(?<!\S)[-/](?!\S)",
+    re.IGNORECASE,
 )
 _MAX_UNIT_WORDS = 4
 _DIGITS_KEPT = 12
@@ -323,12 +299,11 @@ def _is_unit(rest: str) -> bool:
     rest = rest.strip(" \t.,;:!")
     if not rest:
         return True
-    words = rest.lower().split()
     return (
-        len(words) <= _MAX_UNIT_WORDS
+        len(rest.split()) <= _MAX_UNIT_WORDS
         and (rest[0].isalpha() or rest[0] in "°/")
         and all(letter.isalpha() or letter in _UNIT_MARKS for letter in rest)
-        and not any(word.strip(".'") in _NO_UNITS or word in ("-", "/") for word in words)
+        and not _NO_UNIT.search(rest)
     )
 
 

@@ -32,7 +32,7 @@ class Candidate(Protocol):
 _C = TypeVar("_C", bound=Candidate)
 
 
-def counts(value: str | None, rules: Answers) -> bool:
+def can_vote(value: str | None, rules: Answers) -> bool:
     """Returns whether a value takes part in votes.
 
     ``rcCompat`` lets choices vote that are one character long, of whatever kind; ``robust`` values
@@ -120,7 +120,7 @@ def rerank(candidates: Sequence[_C], scores: Sequence[float], rules: Answers) ->
 
 
 def _competes(value: str | None, rules: Answers) -> bool:
-    if value is None or not counts(value, rules):
+    if value is None or not can_vote(value, rules):
         return False
     return rules.rules == "robust" or rules.kind != "choice" or value.isalpha()
 
@@ -147,7 +147,7 @@ class _Votes:
 
     def cast(self, value: str | None) -> None:
         """Counts a vote if it is one."""
-        if value is None or not counts(value, self._rules):
+        if value is None or not can_vote(value, self._rules):
             return
         group = self._group_of.get(value)
         if group is None:
