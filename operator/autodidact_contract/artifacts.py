@@ -83,6 +83,10 @@ class Artifact(Schema):
     metrics: dict[str, float | None] = {}
     seconds: dict[str, float] = {}
     folder: str = Field("", description="Folder of the files in the store, where they share one.")
+    inputs: dict[str, str] = Field(
+        {}, description="Digest of each input by its name; known once the artifact was fetched."
+    )
+    config: dict[str, Any] = Field({}, description="Resolved stage config; known likewise.")
 
     @property
     def name(self) -> str:

@@ -154,7 +154,7 @@ def fetch(
         on_bytes: Told of the bytes downloaded, from several threads.
 
     Returns:
-        The whole artifact, also when only some files were brought.
+        The whole artifact, also when only some files were brought, with what it was made from.
 
     Raises:
         NotFoundError: The artifact is not published.
@@ -171,7 +171,10 @@ def fetch(
 
     files = [file for manifest in chosen for file in manifest.files]
     _each(bring, [file for file in files if only is None or only(file.path)], _DOWNLOADS)
-    return fold(chosen)
+    # Shards share their key, and with it these. The planner, which remembers many artifacts, has
+    # no use for them.
+    origin = {"inputs": chosen[0].inputs, "config": chosen[0].config}
+    return fold(chosen).model_copy(update=origin)
 
 
 def _place(namespace: str, kind: str, key: str, shard: int, shards: int) -> str:

@@ -10,9 +10,11 @@ import pytest
 from autodidact_contract.stages import Report
 from autodidact_worker.frame import Context, InputArtifact
 from autodidact_worker.report import text
-from autodidact_worker.report.figures import collect, wilson
-from autodidact_worker.report.page import MAX_BYTES, headline
-from autodidact_worker.report.plots import POINTS, thin
+from autodidact_worker.report.drawing import POINTS, thin
+from autodidact_worker.report.page import MAX_BYTES
+from autodidact_worker.report.selfreward.figures import collect
+from autodidact_worker.report.selfreward.headline import headline
+from autodidact_worker.report.shares import wilson
 from autodidact_worker.stages import report
 from worker.report_inputs import Run, judged, whole
 

@@ -65,6 +65,8 @@ class InputArtifact:
         digest: Digest of the artifact.
         counts: What its maker counted.
         metrics: What its maker measured.
+        inputs: Digest of each of its maker's inputs by their names.
+        config: Its maker's config as plain JSON.
     """
 
     path: Path
@@ -72,6 +74,8 @@ class InputArtifact:
     digest: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
     metrics: Mapping[str, float | None] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,6 +312,8 @@ def _fetch(
         digest=known.digest,
         counts=known.counts,
         metrics=known.metrics,
+        inputs=known.inputs,
+        config=known.config,
     )
 
 

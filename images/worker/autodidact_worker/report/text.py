@@ -36,3 +36,15 @@ def number(value: float | None, digits: int = 2) -> str:
 def percent(value: float | None, digits: int = 1) -> str:
     """Returns a share in percent."""
     return NONE if value is None else f"{100 * value:.{digits}f}\u202f%"
+
+
+def points(value: float | None) -> str:
+    """Returns a difference of shares in percentage points, with its sign."""
+    if value is None:
+        return NONE
+    return f"{100 * value:+.1f}".replace("-", "\u2212")
+
+
+def p_value(value: float) -> str:
+    """Returns a p-value as one writes it after the letter p."""
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"

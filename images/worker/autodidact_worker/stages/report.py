@@ -1,15 +1,22 @@
 """Stage ``report``: one offline HTML page of whatever the run has finished. No torch."""
 
+import re
+
 from autodidact_contract.base import canonical_json
 from autodidact_contract.stages import Report
 from autodidact_worker.frame import Context, Output
-from autodidact_worker.report import page, summary
-from autodidact_worker.report.figures import collect
+from autodidact_worker.report import origin, page, recipes
+
+_WANTED = re.compile(
+    r"training_log\.jsonl"  # all that is read of a model
+    r"|(judged|battles|verdicts|reranked)-\d+\.jsonl"
+    r"|(pairs|samples)-00000\.jsonl"  # only to look at; of training questions there may be millions
+)
 
 
 def wanted(name: str) -> bool:
-    """Of a model the report reads the training log alone, of other artifacts the rows."""
-    return name.endswith(".jsonl")
+    """Whether a file of an input is read here, by its name."""
+    return bool(_WANTED.fullmatch(name))
 
 
 def run(context: Context) -> Output:
@@ -18,9 +25,25 @@ def run(context: Context) -> Output:
     Inputs: every finished stage but imports, under its stage name; any of them may be missing.
     """
     config: Report = context.config
-    figures = collect(context.inputs, samples=page.SAMPLES // 4)
-    html = page.render(config.title, config.seed, figures)
+    story = recipes.tell(context.inputs)
+    lineage = origin.lineage(context.inputs, story.order)
+    settings = origin.settings(context.inputs, story.order)
+    html = page.render(config.title, config.seed, story, lineage, settings)
     (context.out / "report.html").write_text(html, encoding="utf-8", newline="\n")
-    (context.out / "summary.json").write_bytes(canonical_json(summary.of(config.title, figures)))
+    summary = {
+        "title": config.title,
+        **story.summary,
+        "lineage": [
+            {
+                "stage": one.stage,
+                "kind": one.kind,
+                "digest": one.digest,
+                "madeOf": dict(one.made_of),
+            }
+            for one in lineage
+        ],
+        "notes": list(story.notes),
+    }
+    (context.out / "summary.json").write_bytes(canonical_json(summary))
     context.progress(1, 1)
-    return Output(counts={"rounds": len(figures.rounds), "models": len(figures.models)})
+    return Output(counts=story.counts)

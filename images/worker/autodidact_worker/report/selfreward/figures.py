@@ -1,27 +1,23 @@
-"""What the finished stages of a run measured, by round and by model. Any of them may be missing.
+"""What the finished stages measured, by round and by model. Any of them may be missing.
 
 Round t makes M(t+1) out of M(t): M(t) writes and judges replies, pairs are built, DPO trains.
 Model M(t) is measured by the stage ``evaluate-<t-1>``.
 """
 
-import json
-import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from autodidact_contract.records import Battle, Judged, Pair
 from autodidact_worker import rows
 from autodidact_worker.errors import UserError
 from autodidact_worker.frame import InputArtifact
-
-CURVE = "training_log.jsonl"
-Z_95 = 1.959963984540054
-"""97.5 % quantile of the normal distribution."""
+from autodidact_worker.report import curves
+from autodidact_worker.report.curves import Curve
+from autodidact_worker.report.shares import Interval, wilson
 
 DROPS = {
     "dropped-tie": "equal scores",
@@ -40,32 +36,6 @@ JUDGE_METRICS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Interval:
-    """A share of ``n`` trials with its 95 % confidence interval."""
-
-    share: float
-    low: float
-    high: float
-    n: int
-
-
-def wilson(successes: int, n: int) -> Interval | None:
-    """Returns a share with its Wilson score interval, or None without trials.
-
-    Source: E. B. Wilson 1927; without continuity correction. Unlike the normal approximation it
-    stays inside 0 and 1 and is honest near both ends.
-    """
-    if n <= 0:
-        return None
-    share, square = successes / n, Z_95**2
-    middle = (share + square / (2 * n)) / (1 + square / n)
-    half = Z_95 * math.sqrt(share * (1 - share) / n + square / (4 * n * n)) / (1 + square / n)
-    low = 0.0 if successes == 0 else middle - half
-    high = 1.0 if successes == n else middle + half
-    return Interval(share=share, low=low, high=high, n=n)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Sample:
     """One prompt of a round with its judged replies.
 
@@ -79,18 +49,6 @@ class Sample:
     replies: tuple[Judged, ...]
     chosen: str = ""
     rejected: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """A training log: numbers by name and step."""
-
-    stage: str
-    rows: tuple[Mapping[str, float], ...]
-
-    def points(self, name: str) -> list[tuple[float, float]]:
-        """Returns the steps and values where a figure was logged."""
-        return [(row["step"], row[name]) for row in self.rows if name in row and "step" in row]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,14 +175,14 @@ class Figures:
         rounds: Rounds with at least one finished stage, in order.
         models: Models with a finished training or evaluation, in order.
         curves: Training logs in order.
-        lineage: Stage name, kind and digest of every input, in order of the run.
+        stages: Names of all finished stages, in order of the run.
         notes: What could not be read, in sentences.
     """
 
     rounds: tuple[Round, ...]
     models: tuple[Model, ...]
     curves: tuple[Curve, ...]
-    lineage: tuple[tuple[str, str, str], ...]
+    stages: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -252,8 +210,13 @@ def collect(inputs: Mapping[str, InputArtifact], samples: int = 4) -> Figures:
     return Figures(
         rounds=tuple(_round(inputs, number, samples, notes) for number in rounds),
         models=tuple(_model(inputs, number, notes) for number in _models(names)),
-        curves=tuple(curve for name in names if (curve := _curve(name, inputs[name], notes))),
-        lineage=tuple((name, inputs[name].kind, inputs[name].digest) for name in names),
+        curves=tuple(
+            curve
+            for name in names
+            if _kind(name) in ("train-sft", "train-dpo")
+            and (curve := curves.read(name, inputs[name], notes))
+        ),
+        stages=tuple(names),
         notes=tuple(notes),
     )
 
@@ -395,34 +358,6 @@ def _battles(artifact: InputArtifact) -> dict[str, int]:
         row.result for _, part in rows.read_parts(artifact.path, "battles", Battle) for row in part
     )
     return {name: results[name] for name in ("win", "tie", "loss")} if results else {}
-
-
-def _curve(name: str, artifact: InputArtifact, notes: list[str]) -> Curve | None:
-    if _kind(name) not in ("train-sft", "train-dpo"):
-        return None
-    try:
-        lines = list(_log(artifact.path / CURVE))
-    except (OSError, ValueError) as error:
-        notes.append(f"{name}: its training log cannot be read ({type(error).__name__})")
-        return None
-    return Curve(stage=name, rows=tuple(lines)) if lines else None
-
-
-def _log(path: Path) -> Iterator[Mapping[str, float]]:
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if line.strip():
-                yield _numbers(json.loads(line))
-
-
-def _numbers(row: Any) -> Mapping[str, float]:
-    if not isinstance(row, dict):
-        raise ValueError("not an object")  # noqa: TRY004 - bad data, as json's own error
-    return {
-        name: float(value)
-        for name, value in row.items()
-        if isinstance(value, int | float) and math.isfinite(value)
-    }
 
 
 def _ratio(part: float | None, whole: float | None) -> float | None:

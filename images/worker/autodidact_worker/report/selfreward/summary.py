@@ -1,15 +1,15 @@
-"""The page's figures for programs."""
+"""The tables of a Self-Rewarding run for programs."""
 
 from dataclasses import asdict
 from typing import Any
 
-from autodidact_worker.report.figures import Figures, Interval
+from autodidact_worker.report.selfreward.figures import Figures
+from autodidact_worker.report.shares import Interval
 
 
-def of(title: str, figures: Figures) -> dict[str, Any]:
+def of(figures: Figures) -> dict[str, Any]:
     """Returns the tables of the page as plain JSON types; texts of models are not in it."""
     return {
-        "title": title,
         "models": [
             {
                 "name": model.name,
@@ -43,11 +43,6 @@ def of(title: str, figures: Figures) -> dict[str, Any]:
             }
             for one in figures.rounds
         ],
-        "lineage": [
-            {"stage": name, "kind": kind, "digest": digest}
-            for name, kind, digest in figures.lineage
-        ],
-        "notes": list(figures.notes),
     }
 
 

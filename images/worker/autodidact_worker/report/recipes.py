@@ -1,0 +1,24 @@
+"""The kinds of run that have a report. Which one it is shows in the stages that are there."""
+
+from collections.abc import Callable, Mapping
+
+from autodidact_worker.frame import InputArtifact
+from autodidact_worker.report import reft, selfreward
+from autodidact_worker.report.story import Story
+
+Tell = Callable[[Mapping[str, InputArtifact]], Story]
+
+_RECIPES: tuple[tuple[frozenset[str], Tell], ...] = (
+    (reft.KINDS, reft.tell),
+    (selfreward.KINDS, selfreward.tell),
+)
+"""Kinds of stages that tell a recipe, and its teller; SFT is in both, so the order counts."""
+
+
+def tell(inputs: Mapping[str, InputArtifact]) -> Story:
+    """Returns what the finished stages of a run have to tell."""
+    kinds = {artifact.kind for artifact in inputs.values()}
+    for known, teller in _RECIPES:
+        if kinds & known:
+            return teller(inputs)
+    return Story()

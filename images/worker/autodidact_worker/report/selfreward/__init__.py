@@ -1,0 +1,40 @@
+"""What the report of a Self-Rewarding run (arXiv 2401.10020) shows."""
+
+from collections.abc import Mapping
+
+from autodidact_worker.frame import InputArtifact
+from autodidact_worker.report import drawing
+from autodidact_worker.report.selfreward import plots, summary
+from autodidact_worker.report.selfreward.figures import JUDGE_METRICS, collect
+from autodidact_worker.report.selfreward.glossary import GLOSSARY
+from autodidact_worker.report.selfreward.headline import headline
+from autodidact_worker.report.story import SAMPLES, Story
+
+KINDS = frozenset(
+    {
+        "train-sft",
+        "generate-prompts",
+        "generate-responses",
+        "judge",
+        "build-pairs",
+        "train-dpo",
+        "evaluate",
+    }
+)
+
+
+def tell(inputs: Mapping[str, InputArtifact]) -> Story:
+    """Returns what the finished stages of a Self-Rewarding run have to tell."""
+    figures = collect(inputs, samples=SAMPLES // 4)
+    return Story(
+        template="selfreward.html.j2",
+        order=figures.stages,
+        headline=headline(figures),
+        plots=drawing.draw(plots.PLOTS, figures),
+        glossary=GLOSSARY,
+        notes=figures.notes,
+        groups=len(figures.rounds),
+        shown={"figures": figures, "judge_metrics": JUDGE_METRICS},
+        summary=summary.of(figures),
+        counts={"rounds": len(figures.rounds), "models": len(figures.models)},
+    )
