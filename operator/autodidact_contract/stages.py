@@ -235,7 +235,7 @@ class TrainReranker(Training):
 
 
 class PrepareQuestions(StageConfig):
-    """Checks questions and renders them as prompts and targets. No torch.
+    """Checks questions and renders them as prompts and targets. Reads no weights.
 
     Inputs: questions, model (its tokenizer alone is read), others? (an earlier split, to count what
     overlaps).

@@ -110,12 +110,15 @@ class Grader:
     def counts(self) -> dict[str, int]:
         """Returns how many answers had each reason so far, and what the sandbox lacks.
 
-        ``read-<reason>``: answers, where any; ``sandbox-without-<layer>``: 1;
-        ``formulas-lost``: comparisons that hung or killed their process, where any.
+        ``read-<reason>``: answers, where any; ``sandbox-without-<layer>``: 1, and
+        ``sandbox-missing``: how many such layers, where any; ``formulas-lost``: comparisons that
+        hung or killed their process, where any.
         """
         found = {f"read-{reason}": self._reasons[reason] for reason in get_args(ReadReason)}
         if self._sandbox is not None:
-            found |= {f"sandbox-without-{layer}": 1 for layer in self._sandbox.layers.missing}
+            missing = self._sandbox.layers.missing
+            found |= {f"sandbox-without-{layer}": 1 for layer in missing}
+            found["sandbox-missing"] = len(missing)
         if self._formulas is not None:
             found["formulas-lost"] = self._formulas.lost
         return {name: count for name, count in found.items() if count}

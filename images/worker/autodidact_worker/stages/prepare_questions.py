@@ -1,0 +1,119 @@
+"""Stage ``prepare-questions``: questions checked, and rendered as prompts and targets.
+
+Whatever would waste a GPU is found here: gold answers that the rules cannot read, prompts that are
+too long, training questions without reasoning. Of the model its tokenizer is read, never its weights.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+
+from autodidact_contract.artifacts import PART_ITEMS
+from autodidact_contract.records import Problem, Question
+from autodidact_contract.stages import PrepareQuestions
+from autodidact_worker import models, questions, rows, safety
+from autodidact_worker.errors import StoppedError, UserError
+from autodidact_worker.frame import Context, Output
+from autodidact_worker.grading import Grader
+
+log = logging.getLogger(__name__)
+
+
+def wanted(name: str) -> bool:
+    """Returns whether a file of an input is read; a model's weights are not."""
+    return not safety.WEIGHTS.fullmatch(name)
+
+
+def run(context: Context) -> Output:
+    """Writes ``rows.jsonl`` of problems, in the order of the questions.
+
+    Counts: ``rows``; ``duplicates``, questions that came before; ``overlap``, those that are in
+    ``others`` as well; ``too-long``, rows that training cuts; ``unproven``, targets that do not
+    lead to the gold answer when they are graded as answers are.
+
+    Raises:
+        UserError: ``UnreadableAnswers``, ``MissingReasoning``, ``PromptTooLong``, or
+            ``UnprovenReasoning``: not one target leads to its answer.
+    """
+    config: PrepareQuestions = context.config
+    given = rows.read(context.inputs["questions"].path / rows.DATA, Question)
+    questions.check_answers(given, config.answers)
+    if config.split == "train":
+        questions.check_reasoning(given)
+    problems = [questions.problem(row, config.answers) for row in given]
+    too_long = _check_lengths(context, problems)
+    counts = {
+        "rows": len(problems),
+        "duplicates": _warned(questions.repeated(problems), "came before in this split"),
+        "overlap": _warned(_overlap(context, problems), "are in the training split as well"),
+        "too-long": _warned(too_long, f"are longer than maxLength {config.max_length} and cut"),
+    }
+    rows.write(context.out / rows.DATA, problems)
+    return Output(counts=counts | _prove(context, problems))
+
+
+def _check_lengths(context: Context, problems: list[Problem]) -> list[str]:
+    """Returns the ids of rows that training cuts; refuses prompts that are too long."""
+    config: PrepareQuestions = context.config
+    tokenizer = models.load_tokenizer(context.inputs["model"].path)
+    prompts = {row.id: len(models.prompt_ids(tokenizer, row.prompt)) for row in problems}
+    questions.check_lengths(prompts, config.max_question_tokens)
+    targets = {
+        row.id: len(
+            tokenizer(
+                models.completion_text(tokenizer, row.target), add_special_tokens=False
+            ).input_ids
+        )
+        for row in problems
+        if row.target
+    }
+    return [name for name, length in targets.items() if prompts[name] + length > config.max_length]
+
+
+def _overlap(context: Context, problems: list[Problem]) -> list[str]:
+    if "others" not in context.inputs:
+        return []
+    return questions.seen(problems, rows.read(context.inputs["others"].path / rows.DATA, Problem))
+
+
+def _prove(context: Context, problems: list[Problem]) -> dict[str, int]:
+    """Grades the training targets as if the model had written them.
+
+    A target that earns no reward teaches the model what reinforcement then has to take from it.
+    """
+    config: PrepareQuestions = context.config
+    if config.split != "train":
+        return {}
+    bad: dict[str, str] = {}
+    with Grader(config.answers) as grader:
+        for done, chunk in _chunks(problems):
+            if context.stopping():
+                raise StoppedError
+            grades = grader.grade([(row, row.target) for row in chunk])
+            for row, grade in zip(chunk, grades, strict=True):
+                if not grade.correct:
+                    bad[row.id] = f"{grade.value} ({grade.reason}) instead of {row.answer[:40]}"
+            context.progress(done, len(problems))
+        missing = grader.counts().get("sandbox-missing", 0)
+    if len(bad) == len(problems):
+        raise UserError(
+            "UnprovenReasoning",
+            "no reasoning leads to its gold answer when it is read by the rules "
+            f"{config.answers.rules}: {questions.named(bad)}; correct the data, or set reasoning "
+            "and answers to what it is",
+        )
+    if bad:
+        log.warning("reasoning does not lead to the gold answer: %s", questions.named(bad))
+    return {"unproven": len(bad), "sandbox-missing": missing}
+
+
+def _chunks(problems: Sequence[Problem]) -> Iterator[tuple[int, Sequence[Problem]]]:
+    """Yields the problems a few at a time, and how many there were by then."""
+    for start in range(0, len(problems), PART_ITEMS):
+        chunk = problems[start : start + PART_ITEMS]
+        yield start + len(chunk), chunk
+
+
+def _warned(ids: list[str], what: str) -> int:
+    if ids:
+        log.warning("%d questions %s: %s", len(ids), what, ", ".join(ids[: questions.SHOWN]))
+    return len(ids)
