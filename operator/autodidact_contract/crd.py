@@ -1,6 +1,7 @@
 """CustomResourceDefinitions from the models: structural schemas, CEL rules, printer columns."""
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from typing import Any
 
 from pydantic import BaseModel
@@ -30,6 +31,7 @@ _KEPT = frozenset(
         "maximum",
         "minItems",
         "maxItems",
+        "x-kubernetes-validations",
     }
 )
 
@@ -219,7 +221,7 @@ def _convert(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> dict[str, An
         return _convert({**target, **{k: v for k, v in schema.items() if k != "$ref"}}, defs)
     if "anyOf" in schema:
         return _optional(schema, defs)
-    result = {key: value for key, value in schema.items() if key in _KEPT}
+    result = deepcopy({key: value for key, value in schema.items() if key in _KEPT})
     if "const" in schema:
         result["enum"] = [schema["const"]]
     _bounds(schema, result)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from autodidact_contract.base import Schema, doc
 from autodidact_contract.training import Lora
@@ -21,8 +21,23 @@ Name = Annotated[
 ]
 
 
+_LOCATION_RULES: list[Any] = [
+    {
+        "rule": "!self.uri.matches('/[.][.]?(/|$)')",
+        "message": "uri must not have the parts '.' or '..'",
+    },
+    {
+        "rule": "!self.uri.startsWith('file:')",
+        "message": "uri: file:// is for local mode; upload the data to S3",
+    },
+]
+"""For the API server alone: in local mode the person who runs it owns the machine."""
+
+
 class Source(Schema):
     """Where an input comes from."""
+
+    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": _LOCATION_RULES})
 
     uri: Uri = doc(
         ...,

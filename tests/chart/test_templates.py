@@ -11,6 +11,8 @@ from chart.rendering import Object
 GRANTED = {
     ("autodidact.dev", "selfrewardruns"): {"get", "list", "watch"},
     ("autodidact.dev", "selfrewardruns/status"): {"patch"},
+    ("autodidact.dev", "reftruns"): {"get", "list", "watch"},
+    ("autodidact.dev", "reftruns/status"): {"patch"},
     ("autodidact.dev", "computeprofiles"): {"get", "list", "watch"},
     ("batch", "jobs"): {"get", "list", "watch", "create", "delete"},
     ("", "pods"): {"get", "list", "watch"},
@@ -170,10 +172,11 @@ def test_image_reference(chart: Path, given: str, image: str) -> None:
 
 
 def test_definitions_are_kept_and_switched(chart: Path, rendered: list[Object]) -> None:
-    """Both kinds are installed with the keep policy, unless switched off."""
+    """All kinds are installed with the keep policy, unless switched off."""
     definitions = rendering.of_kind(rendered, "CustomResourceDefinition")
     assert {item["spec"]["names"]["kind"] for item in definitions} == {
         "SelfRewardRun",
+        "ReFTRun",
         "ComputeProfile",
     }
     assert {item["metadata"]["annotations"]["helm.sh/resource-policy"] for item in definitions} == {
@@ -280,3 +283,25 @@ def test_every_value_has_a_description_and_a_row(chart: Path) -> None:
     for name, described in schema["properties"].items():
         assert described["description"], name
         assert name == "global" or f"| `{name}" in table, name
+
+
+def test_policy_opens_what_the_operator_opens(chart: Path) -> None:
+    """The admission policy has the operator's own prefixes, and can be switched off."""
+    prefix = "s3://models/{namespace}/"
+    objects = rendering.render(
+        chart, "--set-json", f"imports.allowedPrefixes={json.dumps([prefix])}"
+    )
+    policy = rendering.only(objects, "ValidatingAdmissionPolicy")
+    [opened] = [v for v in policy["spec"]["variables"] if v["name"] == "opened"]
+    assert json.dumps(prefix) in opened["expression"]
+    assert prefix in rendering.environment(objects)["AUTODIDACT_IMPORT_PREFIXES"]
+    without = rendering.render(chart, "--set", "admissionPolicy.enabled=false")
+    assert not rendering.of_kind(without, "ValidatingAdmissionPolicy")
+
+
+def test_policy_holds_where_the_operator_works(chart: Path) -> None:
+    """An operator for some namespaces judges the runs of no others."""
+    objects = rendering.render(chart, "--set", "watch.namespaces={lab,annex}")
+    binding = rendering.only(objects, "ValidatingAdmissionPolicyBinding")
+    [wanted] = binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"]
+    assert wanted["values"] == ["lab", "annex"]

@@ -57,6 +57,25 @@ def reft_toy() -> Body:
     return body
 
 
+def tiny_reft(namespace: str, name: str = "tiny", **spec: Any) -> Body:
+    """Returns a ReFTRun for real workers that goes through every kind of stage in a minute."""
+    body = reft_toy()
+    body["metadata"] = {"name": name, "namespace": namespace}
+    small = {
+        "startDeadlineSeconds": 120,
+        "baselines": ["offline-self-training", "online-self-training"],
+        "warmUp": {"epochs": 2, "stopEpochs": 2, "untilAccuracy": None},
+        "ppo": {"epochs": 0.25},
+        "sampling": {"trainSamples": 2},
+        "selfTraining": {"epochs": 1},
+        "voting": {"samples": 2},
+        "reranker": {"enabled": True, "epochs": 1},
+        "evaluation": {"questions": 64},
+        "gates": {"minWarmUpAccuracy": {"limit": 0}},
+    }
+    return merged(merged(body, {"spec": small}), {"spec": spec})
+
+
 def scripted_reft(
     namespace: str, name: str = "run", profile: str = "scripted", **spec: Any
 ) -> Body:

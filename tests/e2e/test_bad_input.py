@@ -38,12 +38,14 @@ class Case:
         words: What its sentence must hold; `{inputs}` is where the files lie.
         files: Objects to put below `{inputs}`.
         spec: Changes of the tiny run's spec.
+        kind: Short name of the run's kind.
     """
 
     reason: str
     words: tuple[str, ...]
     spec: Mapping[str, Any]
     files: Files | Callable[[], Files] = field(default_factory=dict)
+    kind: str = "srr"
 
 
 def _weights(value: float = 0.5) -> bytes:
@@ -71,6 +73,18 @@ def _model(name: str = "model") -> dict[str, Any]:
 
 def _instructions(name: str = "data.jsonl", **more: str) -> dict[str, Any]:
     return {"data": {"instructions": {"uri": f"{{inputs}}/{name}", **more}}}
+
+
+def _questions(name: str = "train.jsonl") -> dict[str, Any]:
+    return {"data": {"train": {"uri": f"{{inputs}}/{name}"}}}
+
+
+def _question(name: str, answer: str) -> dict[str, str]:
+    return {"id": name, "question": f"{len(name)}+1", "reasoning": "3", "answer": answer}
+
+
+def _unanswerable(number: int) -> dict[str, str]:
+    return {**_question(f"q{number}", "never"), "question": f"{number}+1", "reasoning": "1"}
 
 
 CONFIG, TOKENIZER = b'{"model_type": "llama"}', b"{}"
@@ -145,21 +159,6 @@ CASES = {
         spec=_instructions(secretName="wrong"),
         files={"data.jsonl": _lines(ROW)},
     ),
-    "another namespace's data": Case(
-        reason="LocationNotAllowed",
-        words=(f"s3://{BUCKET}/inputs/other/data.jsonl", "{namespace}", "secretName"),
-        spec={"data": {"instructions": {"uri": f"s3://{BUCKET}/inputs/other/data.jsonl"}}},
-    ),
-    "climbing location": Case(
-        reason="LocationNotAllowed",
-        words=("..",),
-        spec=_instructions("../other/data.jsonl"),
-    ),
-    "file of a node": Case(
-        reason="LocationNotAllowed",
-        words=("file:///etc/passwd", "local mode"),
-        spec={"data": {"instructions": {"uri": "file:///etc/passwd"}}},
-    ),
     "unknown toy": Case(
         reason="InvalidSource",
         words=("toy://selfreward/modle", "toy://selfreward/model"),
@@ -178,6 +177,50 @@ CASES = {
             "data": {"evaluations": None},
             "gates": {"minParseRate": {"limit": 0.5, "action": "Fail"}},
         },
+    ),
+    "answers that are no numbers": Case(
+        reason="InvalidData",
+        words=("prepare-train", "q1", "q2", "answer"),
+        spec=_questions(),
+        files={
+            "train.jsonl": _lines(
+                _question("q0", "3"), _question("q1", "three"), _question("q2", "?")
+            )
+        },
+        kind="reft",
+    ),
+    "two questions of one id": Case(
+        reason="InvalidData",
+        words=("{inputs}/train.jsonl", "q7"),
+        spec=_questions(),
+        files={"train.jsonl": _lines(_question("q7", "3"), _question("q7", "4"))},
+        kind="reft",
+    ),
+    "questions without reasoning": Case(
+        reason="InvalidData",
+        words=("prepare-train", "q0", "reasoning"),
+        spec=_questions(),
+        files={"train.jsonl": _lines({**_question("q0", "3"), "reasoning": ""})},
+        kind="reft",
+    ),
+    "questions over the limit": Case(
+        reason="QuestionTooLong",
+        words=("prepare-train", "q0", "maxQuestionTokens"),
+        spec=_questions(),
+        files={"train.jsonl": _lines({**_question("q0", "3"), "question": "1+" * 400 + "1"})},
+        kind="reft",
+    ),
+    "no reward at all": Case(
+        reason="NoReward",
+        words=("train-reft", "reward"),
+        spec={
+            # Answers of text cannot be half right, and nobody ever wrote this one.
+            **_questions(),
+            "answers": {"kind": "text"},
+            "gates": {"minWarmUpAccuracy": {"limit": 0}},
+        },
+        files={"train.jsonl": _lines(*(_unanswerable(i) for i in range(64)))},
+        kind="reft",
     ),
 }
 
@@ -202,7 +245,8 @@ def bad(house: House, shared_place: Place) -> Place:
             place = f"inputs/{shared_place.namespace}/{_slug(name)}/{key}"
             minio.put_object(BUCKET, place, io.BytesIO(data), len(data))
         text = json.dumps(case.spec).replace("{inputs}", _inputs(shared_place, name))
-        body = manifests.tiny(shared_place.namespace, _slug(name), backoffLimit=0)
+        make = manifests.tiny if case.kind == "srr" else manifests.tiny_reft
+        body = make(shared_place.namespace, _slug(name), backoffLimit=0)
         body = manifests.merged(body, {"spec": json.loads(text)})
         heldout = body["spec"]["data"]
         body["spec"]["data"] = {key: value for key, value in heldout.items() if value}
@@ -214,6 +258,7 @@ def bad(house: House, shared_place: Place) -> Place:
 def test_a_mistake_is_explained(bad: Place, name: str) -> None:
     """The run fails with its reason and a sentence that says what, where and what to do."""
     case = CASES[name]
+    bad = bad.of(case.kind)
     status = bad.until_ended(_slug(name), TIMEOUT_S)
     text = message(status)
     assert (status["phase"], why(status)) == ("Failed", case.reason), text
@@ -225,6 +270,28 @@ def test_a_mistake_is_explained(bad: Place, name: str) -> None:
     assert len(text) < 600
     assert conditions(status)["Stalled"] == "True"
     eventually(lambda: not bad.active_jobs(_slug(name)))
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("s3://{bucket}/inputs/other/data.jsonl", ("{namespace}", "secretName")),
+        ("s3://{bucket}/inputs/{namespace}/../other/data.jsonl", ("'..'",)),
+        ("file:///etc/passwd", ("local mode", "upload the data to S3")),
+    ],
+)
+def test_a_location_that_is_not_open_is_refused(
+    shared_place: Place, uri: str, words: tuple[str, ...]
+) -> None:
+    """Kubectl apply fails for what belongs to others, and says what may be used."""
+    places = {"bucket": BUCKET, "namespace": shared_place.namespace}
+    source = {"uri": uri.format(**places)}
+    for body in (
+        manifests.tiny(shared_place.namespace, data={"instructions": source}),
+        manifests.tiny_reft(shared_place.namespace, data={"train": source}),
+    ):
+        text = shared_place.refusal(body, "--dry-run=server")
+        assert all(word.format(**places) in text for word in words), text
 
 
 def test_workers_with_wrong_credentials_say_so(house: House, place: Place) -> None:

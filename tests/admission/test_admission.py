@@ -1,0 +1,119 @@
+"""What the API server refuses by itself: there is no operator in these tests."""
+
+import http.client
+import json
+import ssl
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from admission.corpus import PLURALS, Case, good, hostile
+from autodidact_contract.crd import definitions
+from chart import rendering
+from cluster.control_plane import Cluster
+from cluster.waiting import eventually
+
+NAMESPACE = "lab"
+pytestmark = pytest.mark.cluster
+
+
+@dataclass(frozen=True, kw_only=True)
+class Door:
+    """The API server's way to create runs in a namespace, without storing them."""
+
+    host: str
+    tls: ssl.SSLContext
+
+    def knock(self, case: Case) -> tuple[int, str]:
+        """Sends a manifest as it is; returns the HTTP status and the message."""
+        url = (
+            f"/apis/autodidact.dev/v1alpha1/namespaces/{NAMESPACE}/"
+            f"{PLURALS[case.kind]}?dryRun=All&fieldValidation=Strict"
+        )
+        headers = {"Content-Type": "application/yaml"}
+        connection = http.client.HTTPSConnection(self.host, context=self.tls, timeout=30)
+        with closing(connection):
+            connection.request("POST", url, case.body.encode(), headers)
+            answer = connection.getresponse()
+            body = json.loads(answer.read())
+        return answer.status, "" if answer.status < 300 else body.get("message", "")
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    """A control plane with the chart's definitions and admission policy, and nothing else of it."""
+    chart = rendering.copy(tmp_path_factory.mktemp("chart"))
+    wanted = ("CustomResourceDefinition", "ValidatingAdmissionPolicy")
+    objects = [
+        item for item in rendering.render(chart) if item["kind"].removesuffix("Binding") in wanted
+    ]
+    with Cluster() as cluster:
+        cluster.apply(*objects)
+        cluster.create_namespace(NAMESPACE)
+        for plural in definitions():
+            crd = f"crd/{plural}.autodidact.dev"
+            cluster.kubectl("wait", "--for=condition=Established", crd, "--timeout=30s")
+        found = Door(host=cluster.api_url.removeprefix("https://"), tls=_tls(cluster))
+        closed = next(case for case in hostile() if "may import from" in case.words[0])
+        # The API server learns of a policy a moment after it was created.
+        eventually(lambda: found.knock(closed)[0] != 201, 30)
+        yield found
+
+
+def _tls(cluster: Cluster) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(cluster.certificate_authority))
+    pair = cluster.issue_certificate("admission", "admission", "system:masters")
+    context.load_cert_chain(pair.certificate, pair.key)
+    return context
+
+
+def test_there_are_enough_cases() -> None:
+    """At least 300 manifests must be refused and 100 taken, all of them different."""
+    assert len({case.body for case in hostile()}) >= 300
+    assert len({case.body for case in good()}) >= 100
+
+
+@pytest.mark.parametrize("case", hostile(), ids=lambda case: case.name)
+def test_hostile_or_nonsensical_runs_are_refused(door: Door, case: Case) -> None:
+    """The API server refuses the manifest, and its message names what is wrong."""
+    status, message = door.knock(case)
+    assert 400 <= status < 500, (status, message)
+    for words in case.words:
+        assert words in message, message
+
+
+@pytest.mark.parametrize("case", good(), ids=lambda case: case.name)
+def test_good_runs_are_taken(door: Door, case: Case) -> None:
+    """Whatever is within the limits is created."""
+    assert door.knock(case) == (201, "")
+
+
+def test_the_policy_knows_every_source() -> None:
+    """Every field of a run that names a location is one that the policy looks at."""
+    policy = (rendering.CHART / "templates" / "admissionpolicy.yaml").read_text()
+    for plural in PLURALS.values():
+        version = definitions()[plural]["spec"]["versions"][0]
+        spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        for path in _sources(spec, ()):
+            assert f'"{path[-1]}"' in policy or ".".join(("object.spec", *path)) in policy, path
+
+
+def _sources(schema: dict, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    for name, inner in schema.get("properties", {}).items():
+        if {"uri", "secretName"} <= inner.get("properties", {}).keys():
+            yield (*path, name)
+        else:
+            yield from _sources(inner, (*path, name))
+
+
+def test_examples_name_known_kinds() -> None:
+    """The kinds of the corpus are all the kinds of runs that there are."""
+    kinds = {
+        yaml.safe_load(path.read_text())["kind"]
+        for path in Path(rendering.CHART).parents[1].glob("crds/examples/*.yaml")
+    }
+    assert kinds <= PLURALS.keys()
