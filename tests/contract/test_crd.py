@@ -5,9 +5,11 @@ import pytest
 import yaml
 
 from autodidact_contract.crd import definitions
-from autodidact_contract.resources import MUTABLE
+from autodidact_contract.reft import ReFTSpec
+from autodidact_contract.resources import MUTABLE, RunSpec
 from autodidact_contract.selfreward import SelfRewardSpec
 from autodidact_operator import cli
+from autodidact_operator.plan.reft import SPLITS
 from autodidact_operator.recipes import BY_KIND, RECIPES
 from contract import walking
 from planning.builders import EXAMPLES, MINIMAL, ROOT
@@ -75,9 +77,10 @@ def test_every_field_is_described(inner: dict[str, Any]) -> None:
     assert inner.get("description")
 
 
-def test_what_cannot_be_changed_says_so() -> None:
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.plural)
+def test_what_cannot_be_changed_says_so(recipe: Any) -> None:
     """Every field of a spec is immutable by a rule, save those that may be edited."""
-    fields = schema("selfrewardruns")["properties"]["spec"]["properties"]
+    fields = schema(recipe.plural)["properties"]["spec"]["properties"]
     for name, field in fields.items():
         rules = [rule["rule"] for rule in field.get("x-kubernetes-validations", ())]
         assert ("self == oldSelf" in rules) == (name not in MUTABLE)
@@ -112,7 +115,8 @@ def test_example_is_valid_for_the_command_line(path: Any) -> None:
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
 def test_example_names_known_fields_only(path: Any) -> None:
     """No field of an example would be pruned by the API server."""
-    _no_unknown(run_in(path)["spec"], schema("selfrewardruns")["properties"]["spec"])
+    body = run_in(path)
+    _no_unknown(body["spec"], schema(BY_KIND[body["kind"]].plural)["properties"]["spec"])
 
 
 def _no_unknown(value: Any, of: Any) -> None:
@@ -122,35 +126,62 @@ def _no_unknown(value: Any, of: Any) -> None:
             _no_unknown(inner, of["properties"][name])
 
 
-def test_full_example_names_every_field() -> None:
-    """`selfreward-full.yaml` shows every field there is, at any depth."""
-    body = yaml.safe_load((EXAMPLES / "selfreward-full.yaml").read_text())
-    assert list(walking.unnamed(SelfRewardSpec, body["spec"])) == []
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.plural)
+def test_full_example_names_every_field(recipe: Any) -> None:
+    """The full example of a kind shows every field there is, at any depth."""
+    [body] = [run_in(path) for path in RUNS if path.stem.endswith("-full") and _is(path, recipe)]
+    assert list(walking.unnamed(recipe.spec, body["spec"])) == []
 
 
-DEFAULTED = {
-    "minimal": MINIMAL,
-    "null gate": MINIMAL | {"gates": {"minPairs": None, "minMeanGap": {"limit": 1}}},
-    "parts": MINIMAL | {"warmUp": {"epochs": 1}, "dpo": {"beta": 0.2}, "compute": {"train": "gpu"}},
-    "empty": MINIMAL | {"judge": {}, "prompts": {}, "gates": {}, "evaluation": {}},
+def _is(path: Any, recipe: Any) -> bool:
+    return run_in(path)["kind"] == recipe.kind
+
+
+QUESTIONS: dict[str, Any] = {
+    "model": {"uri": "s3://inputs/base"},
+    "data": {split: {"uri": f"s3://inputs/{split}.jsonl"} for split in SPLITS},
 }
+DEFAULTED: dict[str, tuple[type[RunSpec], dict[str, Any]]] = {
+    "minimal": (SelfRewardSpec, MINIMAL),
+    "null gate": (
+        SelfRewardSpec,
+        MINIMAL | {"gates": {"minPairs": None, "minMeanGap": {"limit": 1}}},
+    ),
+    "parts": (
+        SelfRewardSpec,
+        MINIMAL | {"warmUp": {"epochs": 1}, "dpo": {"beta": 0.2}, "compute": {"train": "gpu"}},
+    ),
+    "empty": (
+        SelfRewardSpec,
+        MINIMAL | {"judge": {}, "prompts": {}, "gates": {}, "evaluation": {}},
+    ),
+    "reft minimal": (ReFTSpec, QUESTIONS),
+    "reft parts": (
+        ReFTSpec,
+        QUESTIONS
+        | {"lora": {}, "warmUp": {"untilAccuracy": 0.4}, "ppo": {"beta": 0.1}, "reranker": {}},
+    ),
+}
+PLURAL = {recipe.spec: recipe.plural for recipe in RECIPES}
 
 
-@pytest.mark.parametrize("given", DEFAULTED.values(), ids=DEFAULTED)
-def test_defaults_of_the_api_server_are_the_models(given: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("spec", "given"), DEFAULTED.values(), ids=DEFAULTED)
+def test_defaults_of_the_api_server_are_the_models(
+    spec: type[RunSpec], given: dict[str, Any]
+) -> None:
     """A run means the same whether the API server or the model fills in what it leaves out."""
-    spec = schema("selfrewardruns")["properties"]["spec"]
-    filled = walking.defaulted(given, spec)
-    assert SelfRewardSpec.model_validate(filled) == SelfRewardSpec.model_validate(given)
-    dumped = SelfRewardSpec.model_validate(given).dump()
+    filled = walking.defaulted(given, schema(PLURAL[spec])["properties"]["spec"])
+    assert spec.model_validate(filled) == spec.model_validate(given)
+    dumped = spec.model_validate(given).dump()
     assert {k: v for k, v in filled.items() if k != "gates"} == {
         k: v for k, v in dumped.items() if k != "gates"
     }
 
 
-def test_defaults_keep_the_schemas_own_limits() -> None:
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.plural)
+def test_defaults_keep_the_schemas_own_limits(recipe: Any) -> None:
     """Every default is one that the schema would let a user write."""
-    for _, inner in walking.schemas(schema("selfrewardruns")):
+    for _, inner in walking.schemas(schema(recipe.plural)):
         if isinstance(value := inner.get("default"), str) and "pattern" in inner:
             assert re.search(inner["pattern"], value)
         if isinstance(value, int | float) and not isinstance(value, bool):
