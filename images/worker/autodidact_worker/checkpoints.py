@@ -116,8 +116,8 @@ class Checkpoints:
             self.store.delete(key)
 
 
-def save_state(folder: Path, model: Any, optimizer: Any, scheduler: Any) -> None:
-    """Writes weights, optimiser and schedule to a folder."""
+def save_state(folder: Path, model: Any, optimizer: Any, scheduler: Any = None) -> None:
+    """Writes weights, optimiser and schedule, if it has a state, to a folder."""
     from safetensors.torch import save_file  # noqa: PLC0415 - torch takes seconds to import
 
     weights = {name: tensor.detach().cpu() for name, tensor in _tensors(model)}
@@ -134,7 +134,7 @@ def save_state(folder: Path, model: Any, optimizer: Any, scheduler: Any) -> None
     state = {
         "groups": full["param_groups"],
         "values": values,
-        "scheduler": _plain(scheduler.state_dict()),
+        "scheduler": _plain(scheduler.state_dict()) if scheduler else None,
     }
     (folder / STATE).write_text(json.dumps(state))
 
@@ -150,8 +150,8 @@ def load_model(folder: Path, model: Any) -> None:
             tensor.copy_(saved[name])
 
 
-def load_optimizer(folder: Path, optimizer: Any, scheduler: Any) -> None:
-    """Puts a checkpoint's moments and position in the schedule back."""
+def load_optimizer(folder: Path, optimizer: Any, scheduler: Any = None) -> None:
+    """Puts a checkpoint's moments, and position in the schedule, back."""
     from safetensors.torch import load_file  # noqa: PLC0415 - as above
 
     state = json.loads((folder / STATE).read_text())
@@ -164,7 +164,8 @@ def load_optimizer(folder: Path, optimizer: Any, scheduler: Any) -> None:
         for group in state["groups"]
     ]
     optimizer.load_state_dict({"state": entries, "param_groups": groups})
-    scheduler.load_state_dict(state["scheduler"])
+    if scheduler:
+        scheduler.load_state_dict(state["scheduler"])
 
 
 def random_state() -> dict[str, Any]:

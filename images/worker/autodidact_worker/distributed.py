@@ -6,7 +6,8 @@ asked for is compared with what runs, before the first step.
 
 import atexit
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,19 +88,35 @@ def check_engine(trainer: Any, layout: Layout) -> None:
     Raises:
         UserError: ``WrongWorldSize`` or ``WrongEngine``.
     """
-    processes = trainer.accelerator.num_processes
-    joined = dist.get_world_size() if dist.is_initialized() else 1
-    if not layout.world == processes == joined:
+    counted = {"accelerate": trainer.accelerator.num_processes}
+    check(trainer.model, trainer.model_wrapped, counted, layout)
+
+
+def check(model: Any, wrapped: Any, counted: Mapping[str, int], layout: Layout) -> None:
+    """Returns if a model runs on the processes and the engine that were asked for.
+
+    Args:
+        model: What trains.
+        wrapped: The engine around it, or the model itself.
+        counted: How many processes each library counts, by its name.
+        layout: What was asked for.
+
+    Raises:
+        UserError: ``WrongWorldSize`` or ``WrongEngine``.
+    """
+    counted = {**counted, "torch": dist.get_world_size() if dist.is_initialized() else 1}
+    if any(count != layout.world for count in counted.values()):
+        found = " and ".join(f"{name} has {count}" for name, count in counted.items())
         raise UserError(
             "WrongWorldSize",
-            f"{layout.world} processes were asked for, but accelerate has {processes} and torch "
-            f"{joined}; check that torchrun started all nodes",
+            f"{layout.world} processes were asked for, but {found}; check that torchrun started "
+            "all nodes",
         )
-    found = type(trainer.model_wrapped).__name__
+    name = type(wrapped).__name__
     wanted = {"zero2": "DeepSpeedEngine", "zero3": "DeepSpeedEngine"}.get(layout.engine)
     wanted = wanted or ("DistributedDataParallel" if layout.world > 1 else None)
-    if (wanted or type(trainer.model).__name__) != found:
-        raise UserError("WrongEngine", f"{wanted or 'a plain model'} was asked for, not {found}")
+    if (wanted or type(model).__name__) != name:
+        raise UserError("WrongEngine", f"{wanted or 'a plain model'} was asked for, not {name}")
 
 
 def join(layout: Layout) -> None:
@@ -138,18 +155,44 @@ def agreed(stop: bool, save: bool, layout: Layout) -> tuple[bool, bool]:
 
 def summed(values: Sequence[float], layout: Layout) -> list[float]:
     """Returns the sums over all ranks; the same on each of them."""
-    if layout.world == 1:
-        return [float(value) for value in values]
     device = torch.device("cuda") if layout.gpu else torch.device("cpu")
-    total = torch.tensor(values, dtype=torch.float64, device=device)
-    dist.all_reduce(total)
-    return [float(value) for value in total]
+    own = torch.tensor(values, dtype=torch.float64, device=device)
+    return [float(value) for value in total(own, layout)]
+
+
+def total(tensor: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """Returns the sum of a tensor over all ranks; the same on each of them."""
+    if layout.world == 1:
+        return tensor
+    found = tensor.detach().clone()
+    dist.all_reduce(found)
+    return found
+
+
+@contextmanager
+def whole(weight: Any, layout: Layout) -> Iterator[None]:
+    """Has a parameter whole on every rank, and afterwards as rank 0 left it in DeepSpeed's pieces.
+
+    Only ZeRO-3 has parameters in pieces; every rank has to ask for the same ones.
+    """
+    if layout.engine != "zero3":
+        yield
+        return
+    import deepspeed  # noqa: PLC0415 - only where it is used
+
+    with deepspeed.zero.GatheredParameters([weight], modifier_rank=0):
+        yield
+
+
+def everyone(value: Any, layout: Layout) -> list[Any]:
+    """Returns the values of all ranks in order; the same on each of them."""
+    if layout.world == 1:
+        return [value]
+    values: list[Any] = [None] * layout.world
+    dist.all_gather_object(values, value)
+    return values
 
 
 def gathered(parts: list[Any], layout: Layout) -> list[Any]:
     """The files of all ranks, each once."""
-    if layout.world == 1:
-        return parts
-    everyone: list[Any] = [None] * layout.world
-    dist.all_gather_object(everyone, parts)
-    return list({part.path: part for rank in everyone for part in rank}.values())
+    return list({part.path: part for rank in everyone(parts, layout) for part in rank}.values())
