@@ -270,8 +270,8 @@ class AnswerFields(Schema):
     )
     latex: bool = doc(
         False,
-        "Whether texts are compared as formulas as well, by math-verify (kind text only); a few "
-        "milliseconds each.",
+        "Whether texts are compared as formulas as well, by math-verify (kind text and rules "
+        "robust only); a few milliseconds each.",
         NOT_STATED,
     )
     program_seconds: float = doc(
@@ -280,8 +280,8 @@ class AnswerFields(Schema):
 
     @model_validator(mode="after")
     def _latex_is_text(self) -> "AnswerFields":
-        if self.latex and self.kind != "text":
-            raise ValueError("answers.latex needs answers.kind text")
+        if self.latex and (self.kind, self.rules) != ("text", "robust"):
+            raise ValueError("answers.latex needs answers.kind text and answers.rules robust")
         return self
 
 
@@ -473,8 +473,8 @@ RULES = (
         "warmUp.stopEpochs must not be above warmUp.epochs",
     ),
     (
-        "!self.answers.latex || self.answers.kind == 'text'",
-        "answers.latex needs answers.kind text",
+        "!self.answers.latex || self.answers.kind == 'text' && self.answers.rules == 'robust'",
+        "answers.latex needs answers.kind text and answers.rules robust",
     ),
     (
         "self.baselines.all(b, self.baselines.exists_one(other, other == b))",
