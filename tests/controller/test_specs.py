@@ -57,7 +57,8 @@ def test_a_secret_opens_a_location() -> None:
     """A location with a Secret of the run's namespace is read with that, so it may be anywhere."""
     source = {"uri": "s3://elsewhere/base", "secretName": "keys"}
     _, graph = interpret(BY_KIND["ReFTRun"], body("ReFTRun", {"model": source}), PREFIXES)
-    assert graph["import-model"].secret == "keys"
+    import_stage = graph["import-model"]
+    assert (import_stage.job, import_stage.secret) == ("import-model", "keys")
 
 
 def test_a_spec_that_is_none_says_where() -> None:
