@@ -14,19 +14,24 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
+from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel, MambaConfig, MambaForCausalLM
-from trl import DPOConfig, DPOTrainer
+from trl import DPOTrainer
 
 from autodidact_contract.artifacts import File, artifact_digest
-from autodidact_contract.records import Evaluation, Instruction, Pair
-from autodidact_contract.stages import Training
+from autodidact_contract.records import Evaluation, Instruction, Pair, Problem
+from autodidact_contract.stages import Answers, Sampling, Training, Validation
+from autodidact_contract.training import Lora
 from autodidact_store import open_store
-from autodidact_worker import distributed, models, rows, safety, trainers, training
+from autodidact_worker import distributed, models, rows, safety, training, validation
 from autodidact_worker.checkpoints import Checkpoints
 from autodidact_worker.distributed import Layout
 from autodidact_worker.errors import StoppedError, UserError
 from autodidact_worker.frame import Context, InputArtifact, Output
+from autodidact_worker.generation import Request, TransformersGenerator
 from autodidact_worker.stages import train_dpo, train_sft
+from autodidact_worker.trainers import dpo, loop
+from autodidact_worker.trainers.measuring import Measuring, added
 from worker import chain
 
 Run = Callable[..., tuple[Path, Output]]
@@ -46,6 +51,12 @@ PAIRS = [
     )
     for i in range(12)
 ]
+ANSWERS = Answers(rules="rcCompat", kind="text")  # the whole text is the answer
+QUESTIONS = [
+    Problem(id=f"q{i}", question=f"{i}", prompt=f"{i}?", target="abc"[i % 3], answer="abc"[i % 3])
+    for i in range(9)
+]
+VALIDATION = Validation(every_epochs=1, questions=6, max_new_tokens=4, answers=ANSWERS)
 SMALL = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3, "warmup_steps": 0}
 
 
@@ -58,9 +69,12 @@ def run(tmp_path: Path, llama: Path) -> Run:
     ) -> tuple[Path, Output]:
         place = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
         inputs = {"model": model}
-        given = {k: fields.pop(k) for k in ("instructions", "evaluations", "pairs") if k in fields}
-        if kind is train_sft:
-            given.setdefault("instructions", INSTRUCTIONS)
+        names = ("instructions", "evaluations", "questions", "pairs")
+        given = {k: fields.pop(k) for k in names if k in fields}
+        if kind is train_sft and not given:
+            given = {"instructions": INSTRUCTIONS}
+        if fields.get("validation"):
+            given["validation"] = QUESTIONS
         for name, values in given.items():
             inputs[name] = place / name
             inputs[name].mkdir(parents=True)
@@ -267,7 +281,7 @@ def test_only_targets_are_learned(llama: Path, tmp_path: Path, monkeypatch: Any)
     inputs = tmp_path / "instructions"
     inputs.mkdir()
     rows.write(inputs / rows.DATA, [row])
-    monkeypatch.setattr(trainers, "WINDOW", 1)
+    monkeypatch.setattr(loop, "WINDOW", 1)
     output = chain.run(
         chain.sft_config(**SMALL), {"model": llama, "instructions": inputs}, tmp_path / "out"
     )
@@ -322,19 +336,11 @@ def test_dpo_loss_is_the_paper_s(
 
 def _dpo_trainer(llama: Path, folder: Path, nll: float) -> Any:
     context = SimpleNamespace(scratch=folder, config=chain.dpo_config(nll_coefficient=nll))
-    made: list[DPOConfig] = []
-
-    def stop(_: Any, arguments: DPOConfig, *__: Any) -> None:
-        made.append(arguments)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainers, "_train", stop)
-        trainers.dpo(context, None, [], Layout(gpu=False))  # type: ignore[arg-type]
     loaded = models._load(llama)
     data = {"prompt_ids": [[5]], "chosen_ids": [[6]], "rejected_ids": [[7]]}
-    trainer = trainers._Dpo(
+    trainer = dpo._Dpo(
         model=loaded.model,
-        args=made[0],
+        args=dpo.arguments(context, Layout(gpu=False)),
         train_dataset=Dataset.from_dict(data),
         processing_class=loaded.tokenizer,
     )
@@ -428,15 +434,22 @@ class _Killed(BaseException):
     """Stands for SIGKILL: nothing in the worker can catch it."""
 
 
+@pytest.mark.parametrize("lora", [None, Lora(rank=4, dropout=0.1)])
 @pytest.mark.parametrize("kind", [train_sft, train_dpo])
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_a_resumed_training_ends_with_the_same_bytes(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, how: str
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: Any,
+    how: str,
+    lora: Lora | None,
 ) -> None:
     """Stopped or killed after the third step, the next attempt's artifact is the uninterrupted."""
     (tmp_path / "store").mkdir()
     store = open_store(str(tmp_path / "store"))
     settings: dict[str, Any] = {"dropout": 0.1, "weight_decay": 0.01, "epochs": 2, "store": store}
+    settings["lora"] = lora
     if kind is train_dpo:
         settings["pairs"] = PAIRS
     uninterrupted = run(kind, **settings)
@@ -530,3 +543,183 @@ def test_nothing_is_unpickled(run: Run, tmp_path: Path) -> None:
     run(store=store)
     watching.clear()
     assert found == []
+
+
+# Accuracy on the way.
+
+
+def figures(out: Path, name: str) -> list[tuple[float, float]]:
+    """Step and value of a figure in a training's curve."""
+    curve = [json.loads(line) for line in (out / safety.CURVE).read_text().splitlines()]
+    return [(line["step"], line[name]) for line in curve if name in line]
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    """The weights of a written model."""
+    return load_file(out / "model.safetensors")
+
+
+def equal(first: Path, second: Path) -> bool:
+    """Whether two written models have the same weights."""
+    one, other = weights(first), weights(second)
+    return set(one) == set(other) and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Has models measured as a script says, by the step they are measured at."""
+
+    def write(**accuracies: float) -> None:
+        def measure(_: Measuring, trainer: Any, *__: Any) -> Any:
+            value = accuracies[f"step{trainer.state.global_step}"]
+            return SimpleNamespace(value=value, cut=0)
+
+        real = Measuring.measure
+
+        def scripted(self: Measuring, trainer: Any, layout: Layout) -> float:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(validation, "measure", lambda *_: measure(self, trainer))
+                return real(self, trainer, layout)
+
+        monkeypatch.setattr(Measuring, "measure", scripted)
+
+    return write
+
+
+def test_questions_are_learned_until_their_answers_are_right(run: Run) -> None:
+    """Measured before the first step and once an epoch; the written model answers as measured."""
+    enough = VALIDATION.model_copy(update={"until": 1.0})
+    out, output = run(
+        questions=QUESTIONS, validation=enough, epochs=60, learning_rate=1e-2, batch_size=9
+    )
+    measured = figures(out, "accuracy")
+    steps = [step for step, _ in measured]
+    assert steps == list(range(len(steps)))
+    assert len(steps) < 60
+    assert measured[0][1] < 1.0 == measured[-1][1]
+    assert output.metrics["accuracy"].value == 1.0
+    assert output.counts["keptStep"] == output.counts["steps"] == steps[-1]
+    assert output.counts["read-ok"] + output.counts.get("read-empty", 0) == 6 * len(steps)
+    requests = [Request(id=q.id, prompt=q.prompt, n=1, seed_key=q.id) for q in QUESTIONS[:6]]
+    greedy = Sampling(temperature=0, top_p=1, max_new_tokens=4)
+    said = TransformersGenerator.load(out).generate(requests, greedy)
+    assert [found[0].text for found in said] == [q.answer for q in QUESTIONS[:6]]
+
+
+def test_a_warm_up_has_the_rates_of_its_long_schedule(run: Run) -> None:
+    """Two of ten epochs of three steps: the first six of thirty rates, each row seen twice."""
+    settings = {"questions": QUESTIONS, "batch_size": 3, "warmup_ratio": 0.4, "schedule": "linear"}
+    out, output = run(epochs=10, stop_epochs=2, **settings)
+    rates = [value for _, value in figures(out, "learningRate")]
+    # Twelve of thirty steps rise to 1e-3.
+    assert rates == pytest.approx([1e-3 * (step + 1) / 12 for step in range(6)])
+    whole = [value for _, value in figures(run(epochs=10, **settings)[0], "learningRate")]
+    assert whole[:6] == rates
+    assert output.counts["steps"] == 6
+    # A prompt of two tokens, an answer of one, and the end token.
+    assert output.counts["tokens"] == 2 * 9 * 4
+
+
+def test_the_best_model_is_kept(run: Run, script: Callable[..., None]) -> None:
+    """Of the accuracies 0.1, 0.5, 0.5, 0.4 the model of the second is the result."""
+    settings = {"questions": QUESTIONS, "batch_size": 9, "validation": VALIDATION}
+    script(step0=0.1, step1=0.5, step2=0.5, step3=0.4)
+    best, output = run(epochs=3, **settings)
+    ended = VALIDATION.model_copy(update={"until": 0.5, "keep": "last"})
+    assert equal(best, run(epochs=3, **(settings | {"validation": ended}))[0])
+    assert output.metrics["accuracy"].value == pytest.approx(0.5)
+    assert (output.counts["keptStep"], output.counts["steps"]) == (1, 3)
+    settings["validation"] = VALIDATION.model_copy(update={"keep": "last"})
+    last, output = run(epochs=3, **settings)
+    assert not equal(last, best)
+    assert output.metrics["accuracy"].value == pytest.approx(0.4)
+    assert output.counts["keptStep"] == 3
+
+
+def test_a_model_that_is_good_already_is_not_trained(
+    run: Run, llama: Path, script: Callable[..., None]
+) -> None:
+    """Enough before the first step: the result is the model that was given."""
+    script(step0=0.5)
+    enough = VALIDATION.model_copy(update={"until": 0.5, "keep": "last"})
+    out, output = run(questions=QUESTIONS, validation=enough)
+    assert equal(out, llama)
+    assert output.counts["steps"] == output.counts["keptStep"] == 0
+    assert figures(out, "accuracy") == [(0, 0.5)]
+
+
+@pytest.mark.parametrize("lora", [None, Lora(rank=4)])
+def test_the_best_model_survives_an_interruption(
+    run: Run, tmp_path: Path, script: Callable[..., None], lora: Lora | None
+) -> None:
+    """Best after the first step, stopped after the second: the same result as undisturbed."""
+    (tmp_path / "store").mkdir()
+    store = open_store(str(tmp_path / "store"))
+    script(step0=0.1, step1=0.5, step2=0.2, step3=0.4)
+    settings = {"questions": QUESTIONS, "batch_size": 9, "validation": VALIDATION, "lora": lora}
+    settings |= {"epochs": 3, "store": store}
+    undisturbed = run(**settings)
+    seen: list[int] = []
+    with pytest.raises(StoppedError):
+        run(
+            progress=lambda step, *_, **__: seen.append(step),
+            stopping=lambda: len(seen) >= 1,
+            **settings,
+        )
+    again = run(**settings)
+    assert digest(again[0]) == digest(undisturbed[0])
+    assert again[1] == undisturbed[1]
+    assert again[1].counts["keptStep"] == 1
+
+
+def test_counts_add_up_but_a_sandbox_lacks_a_layer_once() -> None:
+    """Answers of two attempts are summed; the layers that both miss are the same ones."""
+    first = {"rows": 0, "read-ok": 3, "sandbox-missing": 1, "sandbox-without-landlock": 1}
+    second = {"read-ok": 2, "read-empty": 1, "sandbox-missing": 1, "sandbox-without-landlock": 1}
+    assert added(first, second) == {**first, "read-ok": 5, "read-empty": 1}
+
+
+def test_a_training_needs_something_to_learn(run: Run) -> None:
+    """None of the three kinds of rows: said so."""
+    with pytest.raises(UserError, match="none of the inputs instructions") as caught:
+        run(pairs=PAIRS)
+    assert caught.value.reason == "NothingToLearn"
+
+
+# Adapters.
+
+
+@pytest.mark.parametrize("kind", [train_sft, train_dpo])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_adapters_are_trained_and_merged(
+    run: Run, llama: Path, tmp_path: Path, kind: Any, dtype: torch.dtype
+) -> None:
+    """Linear layers change, all else does not; the result is as plain and small as the start."""
+    model = models._load(llama).model.to(dtype)
+    model.config.dtype = dtype
+    shutil.copytree(llama, tmp_path / "start")
+    model.save_pretrained(tmp_path / "start")
+    given = {"pairs": PAIRS} if kind is train_dpo else {}
+    out, output = run(
+        kind, model=tmp_path / "start", lora=Lora(rank=4), learning_rate=1e-2, **given
+    )
+    before, after = weights(tmp_path / "start"), weights(out)
+    assert set(before) == set(after)
+    assert {weight.dtype for weight in after.values()} == {dtype}
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if "_proj" in name}
+    # Four numbers a side: four projections of 32 to 32, three of 32 and 64.
+    assert output.counts["trainableParameters"] == 2 * 4 * (4 * 64 + 3 * 96)
+    assert {path.name for path in out.iterdir()} == {
+        path.name for path in [*llama.iterdir(), out / safety.CURVE]
+    }
+
+
+def test_dpo_with_adapters_has_the_start_as_its_reference(run: Run) -> None:
+    """The first loss is ln 2, and the margin grows from there."""
+    out, _ = run(
+        train_dpo, pairs=PAIRS, epochs=4, batch_size=6, lora=Lora(rank=4), learning_rate=1e-2
+    )
+    losses = [value for _, value in figures(out, "loss")]
+    assert losses[0] == pytest.approx(math.log(2), abs=1e-5)
+    assert figures(out, "rewardsMargin")[-1][1] > 0.01

@@ -5,10 +5,11 @@ The reference is the model the stage starts from. Source: arXiv 2401.10020 secti
 
 from autodidact_contract.records import Pair
 from autodidact_contract.stages import TrainDpo
-from autodidact_worker import distributed, rows, trainers, training
+from autodidact_worker import distributed, rows, training
 from autodidact_worker.distributed import Layout
 from autodidact_worker.errors import UserError
 from autodidact_worker.frame import Context, Output
+from autodidact_worker.trainers import dpo
 
 
 def run(context: Context) -> Output:
@@ -42,4 +43,4 @@ def run(context: Context) -> Output:
         )
         for pair in pairs
     ]
-    return trainers.dpo(context, begin, found, layout)
+    return dpo.train(context, begin, found, layout)

@@ -1,39 +1,67 @@
-"""Stage ``train-sft``: M1 from a base model, by SFT on instructions and judgements, mixed.
+"""Stage ``train-sft``: a model learns to write what rows show, of whatever kinds there are, mixed.
 
-Judgements are learned in the judge's own prompt: that the model can judge is what the rest of the
-method stands on. Only the reply, or the judgement, with its end token is learned. Source: arXiv
-2401.10020 section 2.1 and 3.1.3; the number of epochs is not in the paper.
+- **Instructions and judgements**: M1 of self-rewarding. Judgements are learned in the judge's own
+  prompt: that the model can judge is what the rest of the method stands on. Source: arXiv
+  2401.10020 section 2.1 and 3.1.3; the number of epochs is not in the paper.
+- **Questions**: the warm-up of ReFT, and its baselines that are SFT. Source: arXiv 2401.08967
+  section 4.3.
+
+Only what is to be written, with its end token, is learned.
 """
 
-from autodidact_contract.records import Evaluation, Instruction
+from autodidact_contract.records import Evaluation, Instruction, Problem
 from autodidact_contract.stages import TrainSft
-from autodidact_worker import distributed, judging, rows, rubrics, trainers, training
+from autodidact_worker import distributed, judging, rows, rubrics, training
 from autodidact_worker.distributed import Layout
+from autodidact_worker.errors import UserError
 from autodidact_worker.frame import Context, Output
+from autodidact_worker.grading import Grader
+from autodidact_worker.trainers import sft
+from autodidact_worker.trainers.measuring import Measuring
+from autodidact_worker.training import Row, Start
 
 
 def run(context: Context) -> Output:
     """Trains and writes the model and its curve (``training_log.jsonl``).
 
-    Inputs: model, instructions, and evaluations if the model shall learn to judge.
+    Inputs: model; at least one of instructions, evaluations, questions; validation for
+    ``config.validation``.
 
     Raises:
-        UserError: A row or the model cannot be used; see ``trainers``.
+        UserError: ``NothingToLearn``, or a row or the model cannot be used; see ``sft``.
         StoppedError: Asked to stop; a checkpoint is in the store.
     """
     config: TrainSft = context.config
     layout = Layout.of_environment()
     distributed.join(layout)
     begin = training.start(context.inputs["model"].path, config, layout)
-    texts = _instructions(context) + _evaluations(context)
+    texts = _instructions(context) + _evaluations(context) + _questions(context)
+    if not texts:
+        raise UserError(
+            "NothingToLearn",
+            "the stage has none of the inputs instructions, evaluations and questions; give one",
+        )
     found = [
         training.tokenize(begin.tokenizer, name, prompt, [target], begin.limit)
         for name, prompt, target in texts
     ]
-    return trainers.sft(context, begin, found, layout)
+    if config.validation is None:
+        return sft.train(context, begin, found, layout)
+    return _measured(context, begin, found, layout)
+
+
+def _measured(context: Context, begin: Start, found: list[Row], layout: Layout) -> Output:
+    config: TrainSft = context.config
+    assert config.validation is not None
+    with Grader(config.validation.answers) as grader:
+        epoch_steps = len(found) / config.batch_size
+        measuring = Measuring(context, config.validation, grader, epoch_steps)
+        return sft.train(context, begin, found, layout, measuring)
 
 
 def _instructions(context: Context) -> list[tuple[str, str, str]]:
+    if "instructions" not in context.inputs:
+        return []
     path = context.inputs["instructions"].path / rows.DATA
     return [
         (f"instructions row {number}", row.prompt, row.response)
@@ -56,3 +84,10 @@ def _evaluations(context: Context) -> list[tuple[str, str, str]]:
         )
         for number, row in enumerate(rows.read(path, Evaluation), 1)
     ]
+
+
+def _questions(context: Context) -> list[tuple[str, str, str]]:
+    if "questions" not in context.inputs:
+        return []
+    path = context.inputs["questions"].path / rows.DATA
+    return [(f"question {row.id}", row.prompt, row.target) for row in rows.read(path, Problem)]

@@ -1,0 +1,208 @@
+"""One training by a library's trainer: resume, train, write the model, say what happened."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from autodidact_contract.artifacts import Mean
+from autodidact_contract.stages import Training
+from autodidact_worker import adapters, distributed, safety
+from autodidact_worker.distributed import Layout
+from autodidact_worker.errors import StoppedError, UserError
+from autodidact_worker.frame import Context, Output
+from autodidact_worker.trainers.adapter import RANDOM, NothingToDo
+from autodidact_worker.trainers.measuring import added
+from autodidact_worker.training import Row
+
+log = logging.getLogger(__name__)
+
+WINDOW = 0.1
+"""Share of the steps, from the end, over which the reported loss is a mean."""
+
+LOGGED = {
+    "loss": "loss",
+    "grad_norm": "gradNorm",
+    "learning_rate": "learningRate",
+    "mean_token_accuracy": "tokenAccuracy",
+    "rewards/margins": "rewardsMargin",
+    "rewards/accuracies": "rewardsAccuracy",
+    "rewards/chosen": "rewardsChosen",
+    "rewards/rejected": "rewardsRejected",
+    "reward": "reward",
+    "frac_reward_zero_std": "groupsAllEqual",
+    "sequence_kl": "kl",
+    "clip_ratio/region_mean": "clipFraction",
+    "entropy": "entropy",
+    "completions/clipped_ratio": "truncation",
+    "completions/mean_length": "answerTokens",
+}
+"""What is kept of the trainer's figures, under our names; none of them is a time."""
+
+REPORTED = ("loss", "tokenAccuracy", "rewardsMargin", "rewardsAccuracy", "reward", "truncation")
+
+
+def arguments(context: Context, layout: Layout, micro: tuple[int, int]) -> dict[str, Any]:
+    """Returns the arguments that all trainers share.
+
+    Args:
+        context: The stage.
+        layout: On what it runs.
+        micro: Rows in a forward pass of one process, and passes that make a step.
+    """
+    config: Training = context.config
+    return {
+        "output_dir": str(context.scratch / "trainer"),
+        "seed": config.seed,
+        "learning_rate": config.learning_rate,
+        "num_train_epochs": 1,  # the order of rows has them all
+        "per_device_train_batch_size": micro[0],
+        "gradient_accumulation_steps": micro[1],
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": config.max_grad_norm,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": not layout.gpu,
+        "bf16": layout.gpu,
+        "gradient_checkpointing": layout.gpu,
+        "dataloader_pin_memory": layout.gpu,
+        "deepspeed": distributed.deepspeed_config(layout),
+    }
+
+
+def run(trainer: Any) -> None:
+    """Trains an adapted trainer, maybe from a checkpoint, and writes the model.
+
+    Raises:
+        StoppedError: Asked to stop; a checkpoint is in the store.
+        UserError: ``NaNLoss`` or ``WrongWorldSize``.
+    """
+    folder = _resume(trainer)
+    try:
+        trainer.train(resume_from_checkpoint=folder)
+    except NothingToDo:
+        log.info("the model is good enough before the first step")
+    if trainer.state.global_step < trainer.state.max_steps and not trainer.ended:
+        kept = "saved" if trainer.saved else "lost, for there is no store"
+        raise StoppedError(
+            f"stopped by SIGTERM after step {trainer.state.global_step} of "
+            f"{trainer.state.max_steps}; what was learned is {kept}"
+        )
+    if trainer.measuring is not None:
+        trainer.measuring.restore(trainer, trainer.layout)
+    _save(trainer)
+
+
+def output(trainer: Any, counts: Mapping[str, int]) -> Output:
+    """Returns what a finished training measured.
+
+    Args:
+        trainer: After ``run``.
+        counts: What was counted of its data; what all trainings count is added.
+    """
+    history = history_of(trainer)
+    last = history[-max(1, round(WINDOW * len(history))) :]
+    metrics = {
+        name: Mean(total=sum(line[name] for line in last), weight=len(last))
+        for name in REPORTED
+        if last and name in last[-1]
+    }
+    found = {
+        **counts,
+        "steps": len(history),
+        "dropoutModules": trainer.begin.dropouts,
+        "trainableParameters": trainer.trained,
+    }
+    if trainer.measuring is not None:
+        found["keptStep"], accuracy = trainer.measuring.measurements.result
+        asked = trainer.measuring.asked
+        metrics["accuracy"] = Mean(total=accuracy * asked, weight=asked)
+        for theirs in distributed.everyone(trainer.graded(), trainer.layout):
+            found = added(found, theirs)
+    return Output(counts=found, metrics=metrics)
+
+
+def row_counts(trainer: Any, rows: Sequence[Row], taken: Sequence[int]) -> dict[str, int]:
+    """Returns what is counted of fixed rows.
+
+    Args:
+        trainer: After ``run``.
+        rows: What was trained on.
+        taken: The rows in the order of training; maybe not all of them were reached.
+    """
+    used = taken[: trainer.state.global_step * trainer.ours.config.batch_size]
+    return {
+        "rows": len(rows),
+        "tokens": sum(rows[row].tokens for row in used),
+        "truncated": sum(row.truncated for row in rows),
+    }
+
+
+def history_of(trainer: Any) -> list[dict[str, float]]:
+    """Returns the figures of every step, those of earlier attempts included."""
+    return [
+        {
+            "step": line["step"],
+            **{ours: line[name] for name, ours in LOGGED.items() if name in line},
+        }
+        for line in trainer.state.log_history
+        if "loss" in line
+    ]
+
+
+def _resume(trainer: Any) -> str | None:
+    saved, layout = trainer.saved, trainer.layout
+    marker = saved.latest() if saved else None
+    if marker is None:
+        return None
+    world = sum(part.path.startswith(RANDOM) for part in marker.files)
+    if world != layout.world:
+        raise UserError(
+            "WrongWorldSize",
+            f"the checkpoint of step {marker.step} was made by {world} processes, and "
+            f"{layout.world} are to go on from it; give the stage {world} again, or delete "
+            f"{saved.prefix} to train from the start",
+        )
+    folder: Path = trainer.ours.scratch / "resume"
+    saved.download(marker, folder)
+    trainer.load_progress(folder)
+    if layout.rank == 0:
+        saved.prune(marker.step)  # what an attempt left that was killed while it removed
+    log.info("resume step=%d", marker.step)
+    return str(folder)
+
+
+def _save(trainer: Any) -> None:
+    """Writes the model as Hugging Face does, and its curve; refuses to write anything else."""
+    begin, layout, out = trainer.begin, trainer.layout, trainer.ours.out
+    weights = None
+    if layout.engine != "none":
+        weights = trainer.accelerator.get_state_dict(trainer.deepspeed)
+    if layout.rank:
+        return
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if weights is None:
+        model = adapters.merged(model)
+        # What came in 16 bits goes out in 16 bits.
+        model.to(begin.dtype)
+        model.config.dtype = begin.dtype
+    else:
+        weights = adapters.merged_weights(model, weights)
+        model = adapters.plain(model)
+    for name, value in begin.kept.items():
+        setattr(model.config, name, value)
+    model.save_pretrained(out, state_dict=weights)
+    begin.tokenizer.save_pretrained(out)
+    lines = [json.dumps(line) for line in _curve(trainer)]
+    (out / safety.CURVE).write_text("".join(f"{line}\n" for line in lines))
+    safety.check(out)
+
+
+def _curve(trainer: Any) -> list[dict[str, float]]:
+    """The figures of every step, each measurement after the step it was made after."""
+    measured = trainer.measuring.measurements.lines() if trainer.measuring else []
+    return sorted([*history_of(trainer), *measured], key=lambda line: line["step"])
