@@ -149,7 +149,15 @@ def draw_lines(axes: Axes, lines: Iterable[Line], *, markers: bool = True) -> No
         marker = _MARKERS[index % len(_MARKERS)] if markers else ""
         dashes = "-" if markers else _DASHES[index % len(_DASHES)]
         colour = SERIES[index % len(SERIES)]
-        axes.plot(x, y, color=colour, linestyle=dashes, marker=marker, label=line.label)
+        width = None if markers else 1.3
+        axes.plot(
+            *(x, y),
+            color=colour,
+            linestyle=dashes,
+            linewidth=width,
+            marker=marker,
+            label=line.label,
+        )
     if len(shown) > 1:
         axes.legend()
 

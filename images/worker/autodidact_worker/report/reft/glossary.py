@@ -62,8 +62,9 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
         "p",
         (
             "McNemar's exact test, two-sided: how often a fair coin would be as far off on the "
-            "questions that only one of the two got right. Below 0.05 is called more than chance; "
-            "with many comparisons some are below it by chance, for p is not corrected for that."
+            "questions that only one of the two got right. From 0.05 on, a difference is called not "
+            "distinguishable from chance. Of many comparisons a few are below that by chance: p is "
+            "not corrected for their number."
         ),
         "ours",
     ),

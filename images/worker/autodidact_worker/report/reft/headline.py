@@ -1,7 +1,7 @@
 """What happened in a ReFT run, in words."""
 
 from autodidact_worker.report import text
-from autodidact_worker.report.reft.figures import Arm, Figures
+from autodidact_worker.report.reft.figures import WARM_UP, Arm, Figures
 from autodidact_worker.report.shares import Interval, Paired
 
 CHANCE = 0.05
@@ -20,7 +20,7 @@ def headline(figures: Figures) -> list[str]:
     reft = figures.reft
     if reft is None or "greedy" not in reft.accuracy:
         return [_unfinished(figures)]
-    sentences = [f"{reft.title} answers {_score(reft.accuracy['greedy'])} of the test questions."]
+    sentences = [f"{reft.title} answers {_score(reft.accuracy['greedy'])}."]
     others = [arm for arm in figures.arms if arm is not reft]
     compared = [(arm, pair) for arm in others if (pair := reft.against(arm, "greedy"))]
     sentences += [_compared(arm, pair) for arm, pair in compared]
@@ -40,10 +40,9 @@ def warnings(figures: Figures) -> list[str]:
         return []
     asked = max((arm.questions for arm in figures.arms), default=0)
     of = f" of {text.number(asked)}" if asked else ""
-    return [
-        f"{text.number(figures.overlap)}{of} test questions are in the training split as well: "
-        + "accuracies on them say nothing about new questions."
-    ]
+    counted = f"{text.number(figures.overlap)}{of} test questions"
+    advice = "accuracies on them say nothing about new questions"
+    return [f"{counted} are in the training split as well: {advice}."]
 
 
 def _unfinished(figures: Figures) -> str:
@@ -54,14 +53,14 @@ def _unfinished(figures: Figures) -> str:
     if warm_up is None or not warm_up.digest:
         return f"No model was trained: the run ended after {last}."
     greedy = warm_up.accuracy.get("greedy")
-    measured = f", which answers {_score(greedy)} of the test questions" if greedy else ""
+    measured = f", which answers {_score(greedy)}" if greedy else ""
     return f"No model was reinforced: the run ended with the warm-up{measured}."
 
 
 def _score(found: Interval) -> str:
     return (
-        f"{text.percent(found.share)} (95\u202f% interval {text.percent(found.low)} to "
-        f"{text.percent(found.high)})"
+        f"{text.percent(found.share)} of {text.number(found.n)} test questions right "
+        f"(95\u202f% interval {text.percent(found.low)} to {text.percent(found.high)})"
     )
 
 
@@ -70,16 +69,18 @@ def _compared(other: Arm, pair: Paired) -> str:
     if pair.p >= CHANCE:
         meaning = "not distinguishable from chance"
     elif pair.difference > 0:
-        meaning = "more than chance explains"
+        meaning = "better"
     else:
-        meaning = "worse, and by more than chance explains"
+        meaning = "worse"
     theirs = other.accuracy["greedy"].share
     return (
-        f"Against {_lower(other.title)} ({text.percent(theirs)}): {text.points(pair.difference)} "
-        f"points ({text.points(low)} to {text.points(high)}; p {text.p_value(pair.p)}), {meaning}."
+        f"Against {_phrase(other)} ({text.percent(theirs)}): {text.points(pair.difference)} "
+        f"points ({text.points(low)} to {text.points(high)}), {meaning}, p {text.p_value(pair.p)}."
     )
 
 
-def _lower(title: str) -> str:
-    """Returns a title as it is inside a sentence; what begins with a short form stays."""
-    return title if title[:2].isupper() else title[0].lower() + title[1:]
+def _phrase(arm: Arm) -> str:
+    """Returns what an arm is called inside a sentence; acronyms stay as they are."""
+    title = arm.title
+    called = title if title[:2].isupper() else title[0].lower() + title[1:]
+    return f"the {called}" if arm.name == WARM_UP else called

@@ -33,7 +33,7 @@ _DYNAMICS: tuple[tuple[str, dict[str, str], bool], ...] = (
         {"truncation": "cut", "extractionFailures": "unreadable", "timeouts": "timed out"},
         True,
     ),
-    ("Tokens of an answer", {"answerLength": "tokens"}, False),
+    ("Tokens of an answer", {"answerTokens": "tokens"}, False),
     ("Losses", {"policyLoss": "policy", "valueLoss": "value", "loss": "all"}, False),
     ("Different answers to a question", {"uniqueAnswers": "answers"}, False),
     ("Gradient norm", {"gradNorm": "norm"}, False),
