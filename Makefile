@@ -16,7 +16,7 @@ CLUSTER ?= new
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-unit lint format cluster cluster-down bench generate lock clean
+.PHONY: help venv demo test test-unit lint format cluster cluster-down bench images generate lock clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -57,8 +57,11 @@ format: venv  ## Format the code
 generate: venv  ## Write the CustomResourceDefinitions anew
 	$(BIN)/autodidact crds --output crds --output charts/autodidact-operator/files/crds
 
+images:  ## Build the images with docker, podman or buildah
+	images/build
+
 lock: venv  ## Resolve the locks anew
-	cd $(CURDIR) && for part in "operator worker dev:$(LOCK)" "operator:operator/requirements.txt" "worker:images/worker/requirements.txt"; do \
+	cd $(CURDIR) && for part in "operator worker dev:$(LOCK)" "operator:operator/requirements.txt" "worker:images/worker/requirements.txt" "image:images/requirements.txt"; do \
 	  extras=$${part%%:*}; file=$${part##*:}; constraint=; test $$file = $(LOCK) || constraint="--constraint $(LOCK)"; \
 	  $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 	    $$(printf -- '--extra %s ' $$extras) $$constraint pyproject.toml --output-file $$file; done
