@@ -15,15 +15,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from autodidact_contract.stages import Training
-from autodidact_worker import checkpoints, distributed
+from autodidact_worker import adapters, checkpoints, distributed
 from autodidact_worker.distributed import Layout
 from autodidact_worker.policy import Batch, Policy
 
 _TAG = "engine"
 """Folder of DeepSpeed's own files in a checkpoint."""
-
-_UNREAD = ("*.py",)
-"""What DeepSpeed adds and we never read."""
 
 
 def start(
@@ -46,6 +43,7 @@ def start(
     Raises:
         UserError: ``WrongWorldSize`` or ``WrongEngine``: it is not what was asked for.
     """
+    trained = adapters.trainable_parameters(network)
     kind = Engine if layout.engine == "none" else _DeepSpeed
     network.to(_device(layout))
     optimizer = torch.optim.AdamW(
@@ -54,7 +52,9 @@ def start(
         eps=1e-8,
         weight_decay=config.weight_decay,
     )
-    return kind(network, optimizer, accumulation, config, layout)
+    engine = kind(network, optimizer, accumulation, config, layout)
+    engine.trained = trained
+    return engine
 
 
 def frozen(network: Policy, config: Training, layout: Layout) -> Callable[[Batch], Any]:
@@ -79,7 +79,17 @@ def precision(layout: Layout) -> AbstractContextManager[Any]:
 
 
 class Engine:
-    """One process, or DDP where there are more."""
+    """One process, or DDP where there are more.
+
+    Attributes:
+        network: What trains.
+        layout: On what.
+        trained: How many numbers are trained.
+    """
+
+    network: Policy
+    layout: Layout
+    trained: int
 
     def __init__(
         self,
@@ -210,9 +220,8 @@ class _DeepSpeed(Engine):
 
     def save(self, folder: Path) -> None:
         self._engine.save_checkpoint(str(folder), tag=_TAG, save_latest=False)
-        for pattern in _UNREAD:
-            for path in folder.rglob(pattern):
-                path.unlink()
+        for script in folder.rglob("*.py"):  # which nobody of ours reads
+            script.unlink()
 
     def load(self, folder: Path) -> None:
         self._engine.load_checkpoint(str(folder), tag=_TAG, load_lr_scheduler_states=False)

@@ -6,7 +6,7 @@ of their own. A ``Grader`` starts what its rules need and ends it.
 
 import builtins
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -141,6 +141,16 @@ class Grader:
             read_run(ran[source], self._rules, problem.options)
             for source, (problem, _) in zip(sources, items, strict=True)
         ]
+
+
+def added(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
+    """Returns the counts of two graders together; what a sandbox lacks is not lacking twice."""
+    lacking = {
+        name: max(before.get(name, 0), now.get(name, 0))
+        for name in (*before, *now)
+        if name.startswith("sandbox-")
+    }
+    return {**(Counter(before) + Counter(now)), **lacking}
 
 
 def read_run(ran: "Ran", rules: Answers, options: Sequence[str]) -> Read:

@@ -137,6 +137,11 @@ def answer_means(values: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, values, 0.0).sum(1) / mask.sum(1)
 
 
+def ratios(log_probs: Tensor, old_log_probs: Tensor, mask: Tensor) -> Tensor:
+    """Returns ``pi(a_t) / pi_old(a_t)`` of each action, ``(B, T)`` float32; 1 outside of the mask."""
+    return torch.where(mask, log_probs - old_log_probs, 0.0).exp()
+
+
 def policy_losses(
     log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, mask: Tensor, clip: float
 ) -> Tensor:
@@ -155,7 +160,7 @@ def policy_losses(
     Returns:
         ``(B,)`` float32.
     """
-    ratio = torch.where(mask, log_probs - old_log_probs, 0.0).exp()
+    ratio = ratios(log_probs, old_log_probs, mask)
     losses = torch.maximum(-advantages * ratio, -advantages * ratio.clamp(1 - clip, 1 + clip))
     return answer_means(losses, mask)
 
@@ -190,10 +195,9 @@ def sequence_kl(kl: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, kl, 0.0).sum(1)
 
 
-def clipped(log_probs: Tensor, old_log_probs: Tensor, mask: Tensor, clip: float) -> Tensor:
-    """Returns which actions have a ratio outside of ``[1 - clip, 1 + clip]``, ``(B, T)`` bool."""
-    ratio = torch.where(mask, log_probs - old_log_probs, 0.0).exp()
-    return (ratio < 1 - clip) | (ratio > 1 + clip)
+def clip_fractions(ratio: Tensor, mask: Tensor, clip: float) -> Tensor:
+    """Returns the share of each answer's actions whose ratio is not within ``clip`` of 1, ``(B,)``."""
+    return answer_means(((ratio - 1).abs() > clip).float(), mask)
 
 
 def explained_variance(

@@ -264,6 +264,22 @@ def _load(kind: Any, path: Path, **settings: Any) -> Any:
         raise UserError("InvalidModel", f"cannot load the model {path.name}: {error}") from error
 
 
+def write(model: Any, begin: Start, folder: Path) -> None:
+    """Writes a model and its tokenizer as Hugging Face does.
+
+    Args:
+        model: Whole; it is changed: what came in 16 bits goes out in 16 bits.
+        begin: What it was made of.
+        folder: Where to.
+    """
+    for name, value in begin.kept.items():
+        setattr(model.config, name, value)
+    model.to(begin.dtype)
+    model.config.dtype = begin.dtype
+    model.save_pretrained(folder)
+    begin.tokenizer.save_pretrained(folder)
+
+
 def set_dropout(settings: Any, value: float) -> dict[str, float]:
     """Sets every dropout probability a model config has.
 

@@ -1,0 +1,512 @@
+"""The loop of online training: sample, grade, learn; measure, save and stop in between.
+
+What is learned from a rollout is the caller's; PPO and online self-training share all else.
+Checkpoints lie between rollouts, and nothing random is kept in memory, so a training that is killed
+anywhere and resumed on CPU ends with the very bits of an undisturbed one.
+"""
+
+import json
+import logging
+import math
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from autodidact_contract.artifacts import Mean
+from autodidact_contract.records import Problem
+from autodidact_contract.stages import Online
+from autodidact_worker import (
+    adapters,
+    distributed,
+    grading,
+    rollouts,
+    rows,
+    safety,
+    training,
+    validation,
+)
+from autodidact_worker.checkpoints import Checkpoints
+from autodidact_worker.distributed import Layout
+from autodidact_worker.engines import Engine
+from autodidact_worker.errors import StoppedError, UserError
+from autodidact_worker.frame import Context, Output
+from autodidact_worker.grading import Grader
+from autodidact_worker.rollouts import Answer, Sampler, Score
+from autodidact_worker.training import Start
+from autodidact_worker.validation import Measurements
+
+log = logging.getLogger(__name__)
+
+WINDOW = 0.1
+"""Share of the rollouts, from the end, over which reported figures are means."""
+
+TRIAL = 50
+"""Rollouts after which something must have been rewarded, if the first epoch is not over before."""
+
+REPORTED = ("loss", "reward", "sampledAccuracy", "truncation", "unread", "clipFraction")
+
+_STATE, _BEST = "online.json", "best.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The sizes of a training.
+
+    Attributes:
+        rollouts: How many; epochs are rounded to whole ones, at least one.
+        batch: Questions, and answers, of a rollout.
+        step: Answers of an optimiser step on one rank.
+        micro: Answers of a forward pass.
+        steps: Optimiser steps of all rollouts.
+        questions: Questions of an epoch.
+    """
+
+    rollouts: int
+    batch: int
+    step: int
+    micro: int
+    steps: int
+    questions: int
+
+    @property
+    def accumulation(self) -> int:
+        """Forward passes of a rank that make a step."""
+        return self.step // self.micro
+
+
+def plan(config: Online, questions: int, mini: int | None, layout: Layout) -> Plan:
+    """Returns the sizes of a training.
+
+    Args:
+        config: Epochs, passes and batch sizes.
+        questions: Number of training questions.
+        mini: Answers of an optimiser step over all ranks; None: the whole batch.
+        layout: Number of processes.
+
+    Raises:
+        UserError: ``InvalidBatchSize``: they do not divide each other.
+    """
+    batch, world = config.batch_size, layout.world
+    mini = mini or batch
+    micro = config.micro_batch_size or max(1, mini // world)
+    if batch % mini or mini % (world * micro):
+        raise UserError(
+            "InvalidBatchSize",
+            f"batchSize {batch} is not a multiple of miniBatchSize {mini}, or that is not one of "
+            f"{world} processes x microBatchSize {micro}; choose others",
+        )
+    rollouts_ = max(1, round(config.epochs * questions / batch))
+    return Plan(
+        rollouts=rollouts_,
+        batch=batch,
+        step=mini // world,
+        micro=micro,
+        steps=rollouts_ * config.passes * (batch // mini),
+        questions=questions,
+    )
+
+
+def problems(context: Context, name: str) -> list[Problem]:
+    """Returns the questions of an input."""
+    return rows.read(context.inputs[name].path / rows.DATA, Problem)
+
+
+@dataclass
+class State:
+    """What a checkpoint has besides the engine's own files and the best model.
+
+    Attributes:
+        world: Number of processes.
+        engine: As in ``Layout``.
+        rollouts: Finished ones.
+        steps: Optimiser steps taken.
+        lines: The curve: one line a rollout and one a measurement.
+        measured: Rollouts done and accuracy, of each measurement.
+        answers: Sampled answers.
+        tokens: Of these.
+        graded: What the graders of all ranks counted.
+        rewarded: Whether any reward was above 0.
+        ended: Whether any answer ended by itself.
+    """
+
+    world: int
+    engine: str
+    rollouts: int = 0
+    steps: int = 0
+    lines: list[dict[str, float]] = field(default_factory=list)
+    measured: list[tuple[int, float]] = field(default_factory=list)
+    answers: int = 0
+    tokens: int = 0
+    graded: dict[str, int] = field(default_factory=dict)
+    rewarded: bool = False
+    ended: bool = False
+
+
+class Steps:
+    """Optimiser steps: the rate before each; report and health after it."""
+
+    def __init__(self, config: Online, total: int, taken: int, report: Callable[..., None]) -> None:
+        """Starts counting.
+
+        Args:
+            config: The schedule.
+            total: Steps of the whole training.
+            taken: Steps before this attempt.
+            report: Called with step, total and figures after each.
+        """
+        self._config, self._total, self._report = config, total, report
+        self._figures: list[dict[str, float]] = []
+        self.taken = taken
+
+    @property
+    def rate(self) -> float:
+        """Learning rate of the next step."""
+        return training.learning_rate(self._config, self.taken, self._total)
+
+    def done(self, *, loss: float, norm: float, **more: float) -> None:
+        """Takes note of a step; figures must be the same on every rank.
+
+        Raises:
+            UserError: ``NaNLoss``.
+        """
+        rate = self.rate
+        self.taken += 1
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise UserError(
+                "NaNLoss",
+                f"the loss is {loss} and the gradient norm {norm} at step {self.taken} of "
+                f"{self._total} with learning rate {rate:.3g}; lower learningRate, raise "
+                "warmupSteps or lower maxGradNorm",
+            )
+        self._figures.append({"loss": loss, "gradNorm": norm, "learningRate": rate, **more})
+        self._report(self.taken, self._total, loss=loss, learningRate=rate)
+
+    def means(self) -> dict[str, float]:
+        """Returns the mean of each figure over the steps since this was last called.
+
+        The learning rate is that of the last one.
+        """
+        taken, self._figures = self._figures, []
+        means = {name: sum(step[name] for step in taken) / len(taken) for name in taken[0]}
+        return {**means, "learningRate": taken[-1]["learningRate"]}
+
+
+Learn = Callable[[list[Answer], Steps], dict[str, float]]
+"""Learns from our share of a rollout and returns figures of it, the same on every rank."""
+
+
+class Loop:
+    """An online training, from its checkpoint or its start to its output."""
+
+    def __init__(
+        self, context: Context, begin: Start, plan: Plan, engine: Engine, score: Score
+    ) -> None:
+        """Reads the questions; takes up the latest checkpoint, if there is one.
+
+        Args:
+            context: The stage.
+            begin: What the engine's network was made of.
+            plan: Sizes.
+            engine: What learns.
+            score: Terminal reward of an answer.
+
+        Raises:
+            UserError: ``PromptTooLong``, ``InvalidData``, or ``WrongWorldSize``: the checkpoint is
+                one of other processes.
+        """
+        self._context, self._begin, self._plan = context, begin, plan
+        self._config: Online = context.config
+        self._engine, self._layout, self._score = engine, engine.layout, score
+        self._sampler = Sampler(
+            problems(context, "questions"),
+            begin.tokenizer,
+            begin.limit,
+            self._config,
+            self._layout,
+        )
+        self._held_out = problems(context, "validation")
+        count = plan.rollouts * plan.batch
+        self._visits = rollouts.visits(plan.questions, count, self._config.seed)
+        self._saved: Checkpoints | None = None
+        if context.store is not None:
+            kind = context.config.stage
+            self._saved = Checkpoints.of(context.store, context.namespace, kind, context.key)
+        self._interval_s = float(os.environ.get("AUTODIDACT_CHECKPOINT_SECONDS", "600"))
+        self._saved_at = time.monotonic()
+        self._seconds: Counter[str] = Counter()
+        self._latest: dict[str, float] = {}
+        self._best = context.scratch / _BEST
+        self._state = self._resumed()
+        self._measurements = Measurements(self._config.validation, self._state.measured)
+        self._steps = Steps(self._config, plan.steps, self._state.steps, self._report)
+
+    @property
+    def rollouts(self) -> int:
+        """Rollouts that were learned from so far."""
+        return self._state.rollouts
+
+    def run(self, learn: Learn, max_kl: float | None = None) -> Output:
+        """Trains, writes the model and its curve, and returns what was measured.
+
+        Args:
+            learn: What is done with a rollout.
+            max_kl: Training ends after a rollout whose figure ``kl`` is larger.
+
+        Raises:
+            StoppedError: Asked to stop; a checkpoint is in the store.
+            UserError: ``NoReward``, ``AllAnswersCut`` or ``NaNLoss``.
+        """
+        state, plan, config = self._state, self._plan, self._config
+        with Grader(config.answers) as grader, Grader(config.validation.answers) as examiner:
+            over = not state.measured and self._measure(examiner)
+            while not over:
+                figures = self._roll_out(grader, learn)
+                self._check_health()
+                over = state.rollouts == plan.rollouts or _exploded(figures, max_kl)
+                if self._is_due(last=over):
+                    over = self._measure(examiner) or over
+                if not over:
+                    self._pause(grader)
+            counts = self._counts(grader)
+        log.info("phases %s", " ".join(f"{k}={v:.1f}" for k, v in sorted(self._seconds.items())))
+        self._write()
+        return self._output(counts)
+
+    def _roll_out(self, grader: Grader, learn: Learn) -> dict[str, float]:
+        state, plan = self._state, self._plan
+        first = state.rollouts * plan.batch
+        visits = self._sampler.share(self._visits[first : first + plan.batch])
+        with self._phase("sampling"), self._engine.whole() as model:
+            completions = self._sampler.sample(model, visits)
+            size = _norm(model)
+        with self._phase("reward"):
+            answers = self._sampler.graded(visits, completions, grader, self._score)
+        with self._phase("learning"):
+            learned = learn(answers, self._steps)
+        figures = {
+            **rollouts.figures(answers, self._layout),
+            **self._steps.means(),
+            **learned,
+            "parameterNorm": size,
+        }
+        state.rollouts += 1
+        state.steps = self._steps.taken
+        state.lines.append({"step": state.rollouts, **figures})
+        state.rewarded |= figures["rewarded"] > 0
+        state.ended |= figures["truncation"] < 1
+        tokens = round(figures["answerLength"] * plan.batch)
+        state.answers += plan.batch
+        state.tokens += tokens
+        self._latest = {k: figures[k] for k in ("reward", "sampledAccuracy", "kl") if k in figures}
+        return figures
+
+    def _check_health(self) -> None:
+        """Raises if what was sampled so far teaches nothing, once there was enough of it."""
+        state, plan = self._state, self._plan
+        trial = min(TRIAL, -(-plan.questions // plan.batch), plan.rollouts)
+        if state.rollouts != trial:
+            return
+        if not state.ended:
+            raise UserError(
+                "AllAnswersCut",
+                f"all {state.answers} answers of the first {trial} rollouts were cut at maxLength "
+                f"{self._begin.limit} or sampling.maxNewTokens "
+                f"{self._config.sampling.max_new_tokens}; raise them, or warm up longer, until the "
+                "model ends its answers",
+            )
+        if not state.rewarded:
+            raise UserError(
+                "NoReward",
+                f"none of the {state.answers} answers of the first {trial} rollouts earned a "
+                "reward; warm up longer, and check that answers.rules, answers.kind and reasoning "
+                "fit what the model was taught to write",
+            )
+
+    def _is_due(self, *, last: bool) -> bool:
+        epoch = self._plan.questions / self._plan.batch
+        return validation.is_due(self._config.validation, self._state.rollouts, epoch, last=last)
+
+    def _measure(self, examiner: Grader) -> bool:
+        """Measures the model, keeps it if it is the best, and returns whether it is enough."""
+        state = self._state
+        with self._phase("validation"), self._engine.whole() as model:
+            found = validation.measure(
+                adapters.plain(model),
+                self._begin.tokenizer,
+                self._held_out,
+                self._config.validation,
+                examiner,
+                self._layout,
+            )
+            best = self._measurements.add(state.rollouts, found.value)
+            if best and self._layout.rank == 0:
+                save_file(_trained(model), self._best)
+        state.lines.append({"step": state.rollouts, "accuracy": found.value})
+        log.info(
+            *("accuracy=%.3f rollout=%d of %d cut=%d", found.value, state.rollouts),
+            *(self._plan.rollouts, found.cut),
+        )
+        return self._measurements.enough
+
+    # Checkpoints.
+
+    def _pause(self, grader: Grader) -> None:
+        """Saves when it is time, and stops where any rank was asked to."""
+        due = time.monotonic() - self._saved_at >= self._interval_s
+        stop, save = distributed.agreed(self._context.stopping(), due, self._layout)
+        if stop or save:
+            self._save(grader)
+        if stop:
+            kept = "saved" if self._saved else "lost, for there is no store"
+            raise StoppedError(
+                f"stopped by SIGTERM after rollout {self._state.rollouts} of "
+                f"{self._plan.rollouts}; what was learned is {kept}"
+            )
+
+    def _save(self, grader: Grader) -> None:
+        if self._saved is None:
+            return
+        number = self._state.rollouts
+        folder = self._context.scratch / "checkpoint"
+        folder.mkdir()
+        self._engine.save(folder)
+        state = replace(self._state, graded=self._graded(grader))
+        if self._layout.rank == 0:
+            (folder / _STATE).write_text(json.dumps(asdict(state)))
+            if self._best.exists():
+                (folder / _BEST).hardlink_to(self._best)
+        parts = distributed.gathered(self._saved.upload(number, folder), self._layout)
+        if self._layout.rank == 0:
+            self._saved.mark(number, parts)
+        shutil.rmtree(folder)
+        self._saved_at = time.monotonic()
+
+    def _resumed(self) -> State:
+        fresh = State(world=self._layout.world, engine=self._layout.engine)
+        marker = self._saved.latest() if self._saved else None
+        if self._saved is None or marker is None:
+            return fresh
+        folder = self._context.scratch / "resume"
+        self._saved.download(marker, folder)
+        state = State(**json.loads((folder / _STATE).read_text()))
+        state.measured = [(step, accuracy) for step, accuracy in state.measured]
+        _check_world(state, fresh, self._saved)
+        self._engine.load(folder)
+        if (folder / _BEST).exists():
+            (folder / _BEST).rename(self._best)
+        if self._layout.rank == 0:
+            self._saved.prune(marker.step)  # what an attempt left that was killed while it removed
+        shutil.rmtree(folder)
+        log.info("resume rollout=%d step=%d", state.rollouts, state.steps)
+        return replace(state, world=fresh.world, engine=fresh.engine)
+
+    # What comes out.
+
+    def _write(self) -> None:
+        """Writes the model and its curve; refuses to write anything else."""
+        begin, out = self._begin, self._context.out
+        with self._engine.whole() as model:
+            if self._layout.rank:
+                return
+            if self._config.validation.keep == "best":
+                weights = dict(model.named_parameters())
+                with torch.no_grad():
+                    for name, tensor in load_file(self._best).items():
+                        weights[name].copy_(tensor)
+            training.write(adapters.merged(model), begin, out)
+        lines = [json.dumps(line) for line in self._state.lines]
+        (out / safety.CURVE).write_text("".join(f"{line}\n" for line in lines))
+        safety.check(out)
+
+    def _output(self, counts: dict[str, int]) -> Output:
+        state = self._state
+        curve = [line for line in state.lines if "loss" in line]
+        last = curve[-max(1, round(WINDOW * len(curve))) :]
+        metrics = {
+            name: Mean(total=sum(line[name] for line in last), weight=len(last))
+            for name in REPORTED
+            if last and name in last[-1]
+        }
+        if last and "kl" in last[-1]:
+            metrics["lastKl"] = Mean(total=last[-1]["kl"])
+        asked = min(len(self._held_out), self._config.validation.questions)
+        kept, accuracy = self._measurements.result
+        metrics["accuracy"] = Mean(total=accuracy * asked, weight=asked)
+        return Output(counts={**counts, "keptStep": kept}, metrics=metrics)
+
+    def _counts(self, grader: Grader) -> dict[str, int]:
+        state, graded = self._state, self._graded(grader)
+        return {
+            "rows": self._plan.questions,
+            "rollouts": state.rollouts,
+            "steps": state.steps,
+            "answers": state.answers,
+            "tokens": state.tokens,
+            "trainableParameters": self._engine.trained,
+            "sandbox-missing": 0,
+            **graded,
+        }
+
+    def _graded(self, grader: Grader) -> dict[str, int]:
+        """What the graders of all ranks and of earlier attempts counted."""
+        found = self._state.graded
+        for counts in distributed.everyone(grader.counts(), self._layout):
+            found = grading.added(found, counts)
+        return found
+
+    def _report(self, step: int, total: int, **metrics: float) -> None:
+        times = {f"{phase}Seconds": seconds for phase, seconds in self._seconds.items()}
+        self._context.progress(step, total, **metrics, **self._latest, **times)
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds[name] += time.monotonic() - started
+
+
+def _exploded(figures: Mapping[str, float], max_kl: float | None) -> bool:
+    if max_kl is None or figures["kl"] <= max_kl:
+        return False
+    log.warning("training ends: the KL of an answer is %.3g, over maxKl %g", figures["kl"], max_kl)
+    return True
+
+
+def _check_world(state: State, now: State, saved: Checkpoints) -> None:
+    """Raises where a checkpoint cannot be read by these processes; plain ones always can."""
+    if state.engine == now.engine == "none" or (state.engine, state.world) == (
+        now.engine,
+        now.world,
+    ):
+        return
+    raise UserError(
+        "WrongWorldSize",
+        f"the checkpoint of rollout {state.rollouts} was made by {state.world} processes with "
+        f"engine {state.engine}, and {now.world} with engine {now.engine} are to go on from it; "
+        f"give the stage what it had, or delete {saved.prefix} to train from the start",
+    )
+
+
+def _trained(model: Any) -> dict[str, torch.Tensor]:
+    """The weights that are trained, by name."""
+    return {
+        name: weight.detach().to("cpu", copy=True).contiguous()
+        for name, weight in model.named_parameters()
+        if weight.requires_grad
+    }
+
+
+def _norm(model: Any) -> float:
+    """The norm of all weights that are trained."""
+    trained = [weight.detach() for weight in model.parameters() if weight.requires_grad]
+    return float(torch.nn.utils.get_total_norm(trained))

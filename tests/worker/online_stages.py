@@ -1,0 +1,126 @@
+"""Small online trainings: questions on which an untrained model is right now and then."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from autodidact_contract.artifacts import File, artifact_digest
+from autodidact_contract.records import Problem, Question
+from autodidact_contract.stages import (
+    Answers,
+    Reward,
+    Sampling,
+    TrainOnlineSt,
+    TrainPpo,
+    Validation,
+)
+from autodidact_worker import frame, questions, rows, toy_reft
+from autodidact_worker.frame import Context, InputArtifact, Output
+
+RULES = Answers(rules="rcCompat", kind="number")
+"""Under these rules a text that is nothing but digits is read, so an untrained model earns rewards
+now and then."""
+
+
+def _question(number: int, text: str) -> Question:
+    chain = text[: 5 + 2 * (number % 3)]  # of two to four operations: prompts differ in length
+    steps = toy_reft.running(chain)
+    return Question(id=f"q{number}", question=chain, reasoning=steps, answer=steps[-1])
+
+
+PROBLEMS = [
+    questions.problem(_question(number, row.question), RULES)
+    for number, row in enumerate(toy_reft.questions(0, "train")[:12])
+]
+
+VALIDATION: Mapping[str, Any] = {
+    "every_epochs": 1.0,
+    "questions": 6,
+    "max_new_tokens": 3,
+    "answers": RULES,
+    "keep": "last",
+}
+
+_ONLINE: Mapping[str, Any] = {
+    "learning_rate": 3e-3,
+    "final_learning_rate": 3e-4,
+    "schedule": "linear",
+    "warmup_steps": 0,
+    "epochs": 2,
+    "batch_size": 8,
+    "max_length": 24,
+    "dropout": 0.0,
+    "weight_decay": 0.01,
+    "max_grad_norm": 1.0,
+    "sampling": Sampling(temperature=1, top_p=1, max_new_tokens=3),
+    "answers": RULES,
+    "passes": 2,
+}
+
+
+def ppo_config(**changes: Any) -> TrainPpo:
+    """Three rollouts of eight answers in two mini-batches of two micro-batches, two passes each."""
+    values: dict[str, Any] = {
+        **_ONLINE,
+        "validation": Validation(**{**VALIDATION, **changes.pop("validation", {})}),
+        "reward": Reward(partial=0.1, partial_when="numeric"),
+        "beta": 0.05,
+        "clip_ratio": 0.2,
+        "mini_batch_size": 4,
+        "micro_batch_size": 2,
+        "gamma": 1.0,
+        "gae_lambda": 0.95,
+        "clip_value": 0.2,
+        "value_coefficient": 1.0,
+    }
+    return TrainPpo(**(values | changes))
+
+
+def st_config(**changes: Any) -> TrainOnlineSt:
+    """Three rollouts of eight answers in passes of four."""
+    values: dict[str, Any] = {
+        **_ONLINE,
+        "validation": Validation(**{**VALIDATION, **changes.pop("validation", {})}),
+        "micro_batch_size": 4,
+    }
+    return TrainOnlineSt(**(values | changes))
+
+
+def write_inputs(folder: Path, problems: Sequence[Problem] = PROBLEMS) -> dict[str, Path]:
+    """Writes questions and the validation split, the same rows, and returns their folders."""
+    found = {}
+    for name in ("questions", "validation"):
+        found[name] = folder / name
+        found[name].mkdir(parents=True)
+        rows.write(found[name] / rows.DATA, problems)
+    return found
+
+
+def run(config: Any, inputs: Mapping[str, Path], place: Path, **more: Any) -> Output:
+    """Runs a stage; its files are in ``place / "out"`` then."""
+    for name in ("out", "scratch"):
+        (place / name).mkdir(parents=True)
+    context = Context(
+        config=config,
+        inputs={name: InputArtifact(path=path) for name, path in inputs.items()},
+        out=place / "out",
+        scratch=place / "scratch",
+        namespace="team",
+        key="0a1b",
+        **more,
+    )
+    return frame.call(context)
+
+
+def digest(folder: Path) -> str:
+    """Returns the digest the folder would have as an artifact."""
+    return artifact_digest(
+        File(
+            path=path.name,
+            size=0,
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            location="",
+        )
+        for path in folder.iterdir()
+    )
