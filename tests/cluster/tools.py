@@ -71,6 +71,7 @@ class Module:
 MODULES = (
     Module(name="etcd", binaries={"server": "etcd"}, expected="half a minute"),
     Module(name="minio", binaries={"minio": "minio"}, expected="3 minutes"),
+    Module(name="versitygw", binaries={"versitygw": "versitygw"}, expected="2 minutes"),
     Module(
         name="kubernetes",
         binaries={
