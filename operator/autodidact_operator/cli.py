@@ -167,12 +167,13 @@ def validate(files: tuple[Path, ...]) -> None:
     for file in files:
         recipe, body, spec = _read_run(file)
         graph = recipe.graph(spec, salt="")
-        console.print(f"{file}: {recipe.kind} {body['metadata']['name']} is valid", style="green")
+        named = f"{file}: {recipe.kind} {body['metadata']['name']}"
+        console.print(f"{named} is valid", style="green", soft_wrap=True)
         for job in dict.fromkeys(stage.job for stage in graph.stages):
             names = [stage.name for stage in graph.stages if stage.job == job]
             shards = next(stage.shards for stage in graph.stages if stage.job == job)
             pods = f" ({shards} pods)" if shards > 1 else ""
-            console.print(f"  {job}{pods}: {', '.join(names)}")
+            console.print(f"  {job}{pods}: {', '.join(names)}", soft_wrap=True)
 
 
 @main.command()

@@ -58,8 +58,7 @@ def interpret(recipe: Recipe, body: Body, prefixes: tuple[str, ...]) -> tuple[Ru
 def sentence(error: ValidationError) -> str:
     """Returns what is wrong with a spec in one line, with the path of each field."""
     parts = [
-        f"spec.{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
-        for item in error.errors()
+        f"{'.'.join(('spec', *map(str, item['loc'])))}: {item['msg']}" for item in error.errors()
     ]
     return "; ".join(parts)
 

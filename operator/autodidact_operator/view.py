@@ -22,13 +22,16 @@ _MARKS = {
     "Skipped": ("-", "dim"),
 }
 _COLUMNS = (
-    ("Iteration", "iteration", "{}"),
     ("Pairs", "pairs", "{}"),
     ("Mean score", "mean_score", "{:.2f}"),
     ("Oracle quality", "quality", "{:.2f}"),
     ("Win rate", "win_rate", "{:.0%}"),
     ("Judge accuracy", "judge_accuracy", "{:.1%}"),
+    ("Greedy", "accuracy", "{:.1%}"),
+    ("Vote", "vote_accuracy", "{:.1%}"),
+    ("Rerank", "rerank_accuracy", "{:.1%}"),
 )
+"""Heading, field of `Iteration` and format of what is printed beside a model's name."""
 
 
 class View(Protocol):
@@ -119,13 +122,23 @@ class PlainView:
 
 
 def results(history: Iterable[Iteration]) -> Table:
-    """Returns the table of a run's iterations."""
+    """Returns the table of a run's models; figures that none of them has are left out."""
+    lines = list(history)
+    shown = [
+        (title, name, form)
+        for title, name, form in _COLUMNS
+        if any(getattr(line, name) is not None for line in lines)
+    ]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title, _, _ in _COLUMNS:
+    table.add_column("Model")
+    for title, _, _ in shown:
         table.add_column(title, justify="right")
-    for line in history:
-        values = [(getattr(line, name), form) for _, name, form in _COLUMNS]
-        table.add_row(*("" if value is None else form.format(value) for value, form in values))
+    for line in lines:
+        values = [(getattr(line, name), form) for _, name, form in shown]
+        table.add_row(
+            Text(line.name),
+            *("" if value is None else form.format(value) for value, form in values),
+        )
     return table
 
 

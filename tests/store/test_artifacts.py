@@ -80,6 +80,17 @@ def test_published_artifact_is_found_and_fetched(store: Store, tmp_path: Path) -
     assert published(store, "team", "judge", KEY, 0, 1) == manifest
 
 
+def test_fetched_artifact_knows_what_it_was_made_of(store: Store, tmp_path: Path) -> None:
+    """Settings and inputs come with the files; whoever only looks for it is spared them."""
+    made = {"inputs": {"model": "ab"}, "config": {"stage": "judge", "votes": 3}}
+    manifest = publish(store, "team", draft(**made), folder(tmp_path / "source", a__txt=b"abc"))
+    found = find(store, "team", "judge", KEY)
+    assert found is not None
+    assert (found.inputs, found.config) == ({}, {})
+    fetched = fetch(store, "team", "judge", KEY, found.digest, tmp_path / "into")
+    assert (fetched.inputs, fetched.config) == (manifest.inputs, manifest.config)
+
+
 def test_only_selected_files_are_fetched(store: Store, tmp_path: Path) -> None:
     """A selection by name brings those files, and the artifact is still the whole one."""
     publish(store, "team", draft(), folder(tmp_path / "s", a__json=b"1", b__safetensors=b"2"))
