@@ -12,6 +12,7 @@ from autodidact_contract.records import Problem, Question
 from autodidact_contract.stages import Answers, Import, PrepareQuestions
 from autodidact_worker import answers, models, rows, toy_reft
 from autodidact_worker.errors import UserError
+from planning.builders import EXAMPLES
 
 RULES = Answers(rules="robust", kind="number")
 SPLITS = tuple(toy_reft.SIZES)
@@ -35,20 +36,31 @@ def test_no_question_is_in_two_splits() -> None:
 
 
 def test_annotations_are_mixed_and_right() -> None:
-    """Four of ten rows have the running values, the others the answer alone; all are true."""
+    """Four of ten rows have the running values, the others say nothing; all answers are true."""
     found = toy_reft.questions(0, "train")
     for row in found:
         assert row.answer == toy_reft.answer(row.question)
-        assert row.reasoning in (row.answer, toy_reft.running(row.question))
-    steps = sum(len(row.reasoning) == toy_reft.OPERATIONS for row in found) / len(found)
+        assert row.reasoning in (toy_reft.IN_MY_HEAD, toy_reft.running(row.question))
+    steps = sum(row.reasoning != toy_reft.IN_MY_HEAD for row in found) / len(found)
     assert steps == pytest.approx(0.4, abs=0.03)
-    assert all(len(row.reasoning) == 4 for row in toy_reft.UNIFORM["train"](0))
+    for row in toy_reft.questions(0, "train", steps=1.0):
+        assert row.reasoning == toy_reft.running(row.question)
 
 
 def test_both_tasks_ask_the_same_questions() -> None:
     """The control differs in its annotations only."""
     mixed, uniform = toy_reft.questions(0, "train"), toy_reft.questions(0, "train", 1.0)
     assert [row.question for row in mixed] == [row.question for row in uniform]
+
+
+def test_the_control_is_the_same_run_on_other_data() -> None:
+    """Its manifest differs from the toy's in names and locations alone."""
+    toy, control = (
+        (EXAMPLES / name).read_text().partition("apiVersion")[2]
+        for name in ("reft-toy.yaml", "reft-toy-control.yaml")
+    )
+    assert control != toy
+    assert control.replace("reft-toy-control", "reft-toy").replace("reft-uniform", "reft") == toy
 
 
 def test_rows_depend_on_the_seed_alone() -> None:
@@ -67,7 +79,8 @@ def test_phrases_are_single_tokens(tmp_path: Path) -> None:
         target = answers.target(row.reasoning, row.answer, "language")
         asked = models.prompt_ids(tokenizer, prompt)
         told = tokenizer(models.completion_text(tokenizer, target)).input_ids
-        assert (len(asked), len(told)) == (11, len(row.reasoning) + 3)
+        reasoning = 1 if row.reasoning == toy_reft.IN_MY_HEAD else toy_reft.OPERATIONS
+        assert (len(asked), len(told)) == (11, reasoning + 3)
         assert tokenizer.unk_token_id not in (*asked, *told)
         assert tokenizer.decode(asked) == prompt
         assert tokenizer.decode(told, skip_special_tokens=True) == target

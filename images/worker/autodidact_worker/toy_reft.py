@@ -26,6 +26,9 @@ OPERATIONS = 4
 _OPERATIONS = (*(f"+{digit}" for digit in range(1, 10)), *(f"*{digit}" for digit in (3, 7, 9) * 3))
 """Of equal weight, so that half of them are products."""
 
+IN_MY_HEAD = "In my head."
+"""Reasoning of the other rows."""
+
 STEPS_SHARE = 0.4
 """Share of the training rows with running values."""
 
@@ -56,12 +59,13 @@ def questions(seed: int, split: str, steps: float = STEPS_SHARE) -> list[Questio
     Args:
         seed: Decides questions and annotations.
         split: ``train``, ``validation`` or ``test``.
-        steps: Share of the rows whose reasoning is the running values, not the answer alone.
+        steps: Share of the rows whose reasoning is the running values, and nothing but the answer is
+            given in the others.
     """
     rng = random.Random(f"{seed}/{split}/annotations")
     rows = []
     for number, text in enumerate(_split(seed, split)):
-        shown = running(text) if rng.random() < steps else answer(text)
+        shown = running(text) if rng.random() < steps else IN_MY_HEAD
         rows.append(
             Question(
                 id=f"{split}-{number:04d}", question=text, reasoning=shown, answer=answer(text)
@@ -119,9 +123,9 @@ def write_model(folder: Path, seed: int) -> None:
 
 
 def _phrases() -> tuple[str, ...]:
-    """Returns what stands before and behind the question, and before the answer."""
+    """Returns what stands before and behind the question and before the answer, and its rival."""
     before, behind = answers.prompt("?", "language").split("?")
-    return before, behind, answers.TRIGGER
+    return before, behind, IN_MY_HEAD, answers.TRIGGER
 
 
 def _split(seed: int, split: str) -> tuple[str, ...]:
