@@ -177,6 +177,7 @@ def _pod(request: JobRequest, own_name: str, profile: ComputeProfileSpec, of: Se
         ("tolerations", [dict(toleration) for toleration in profile.tolerations]),
         ("runtimeClassName", profile.runtime_class_name),
         ("priorityClassName", profile.priority_class_name),
+        ("imagePullSecrets", [{"name": name} for name in of.worker_pull_secrets]),
     ):
         if value:
             pod[key] = value

@@ -32,6 +32,9 @@ class Settings(Schema):
     worker_store_secret: str = Field("", description="Secret with keys, in the run's namespace.")
     worker_endpoint: str = Field("", description="S3 endpoint as workers reach it.")
     worker_image: str = Field("", description="Image of stages without one in their profile.")
+    worker_pull_secrets: tuple[str, ...] = Field(
+        (), description="Secrets in each run's namespace for pulling the images of stages."
+    )
     progress_url: str = Field("", description="Where workers report progress; empty = nowhere.")
     progress_audience: str = Field("autodidact.dev/progress", min_length=1)
     import_prefixes: tuple[str, ...] = Field((), description="Allowed URIs, with {namespace}.")
@@ -42,7 +45,7 @@ class Settings(Schema):
     workers: int = Field(32, ge=1, le=256, description="Runs reconciled at the same time.")
     status_seconds: float = Field(2, gt=0, description="Least time between progress updates.")
 
-    @field_validator("watch_namespaces", mode="before")
+    @field_validator("watch_namespaces", "worker_pull_secrets", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):

@@ -60,19 +60,28 @@ class Telemetry:
         )
         self.objects = self._gauge("cached_objects", "Objects in the cache.", ("resource",))
         self.runs = self._gauge("runs", "Runs by kind and phase.", ("kind", "phase"))
+        self.hindered = self._gauge(
+            "hindered_runs", "Runs that lack something to go on, by reason.", ("kind", "reason")
+        )
 
     def request(self, verb: str, resource: str, code: int) -> None:
         """Count a request to the API server."""
         self.api_requests.labels(verb, resource, str(code)).inc()
 
     def count_runs(self, runs: Iterable[Mapping[str, Any]]) -> None:
-        """Set the number of runs by kind and phase."""
-        tally = Tally(
-            (run.get("kind", ""), (run.get("status") or {}).get("phase", "Unknown")) for run in runs
-        )
-        self.runs.clear()
-        for (kind, phase), number in tally.items():
-            self.runs.labels(kind, phase).set(number)
+        """Set the number of runs by kind and phase, and of those that something hinders."""
+        phases: Tally[tuple[str, str]] = Tally()
+        reasons: Tally[tuple[str, str]] = Tally()
+        for run in runs:
+            kind, status = run.get("kind", ""), run.get("status") or {}
+            phases[kind, status.get("phase", "Unknown")] += 1
+            if status.get("waitingSince"):
+                said = next((c["reason"] for c in status.get("conditions") or ()), "Unknown")
+                reasons[kind, said] += 1
+        for gauge, tally in ((self.runs, phases), (self.hindered, reasons)):
+            gauge.clear()
+            for labels, number in tally.items():
+                gauge.labels(*labels).set(number)
 
     def exposition(self) -> bytes:
         """Returns everything in the Prometheus text format."""

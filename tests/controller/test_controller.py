@@ -319,6 +319,21 @@ def test_gauges_have_no_names_of_runs(stage: Stage) -> None:
     assert "secret" not in text
 
 
+def test_hindered_runs_are_counted_by_reason(stage: Stage) -> None:
+    """A run that lacks something is counted under the reason it gives, and no longer afterwards."""
+    said = {"conditions": [{"type": "Ready", "reason": "StoreUnavailable"}]}
+    waiting = {"phase": "Running", "waitingSince": "2026-03-01T12:00:00+00:00", **said}
+    for name, status in (("a", waiting), ("b", waiting), ("c", {"phase": "Running", **said})):
+        stage.controller.observe(RUNS, "ADDED", body(RUNS, name, status=status))
+    stage.controller.measure()
+    line = 'autodidact_hindered_runs{kind="SelfRewardRun",reason="StoreUnavailable"} 2.0'
+    assert line in stage.telemetry.exposition().decode()
+    for name in ("a", "b"):
+        stage.controller.observe(RUNS, "DELETED", body(RUNS, name))
+    stage.controller.measure()
+    assert "autodidact_hindered_runs{" not in stage.telemetry.exposition().decode()
+
+
 def test_a_silent_watch_shows_its_age(stage: Stage, clock: Clock) -> None:
     """A watch's age is that of the last thing it received; a kind never watched ages too."""
     stage.watches.saw(PATH)

@@ -263,6 +263,14 @@ def test_worker_gets_no_empty_settings() -> None:
     assert [volume["name"] for volume in volumes] == ["scratch", "tmp", "shm"]
 
 
+def test_images_of_stages_are_pulled_with_the_administrators_secrets() -> None:
+    """Pods name the Secrets for their registry; without any the field is absent."""
+    settings = SETTINGS.model_copy(update={"worker_pull_secrets": ("registry", "mirror")})
+    pod = made(judging(), settings=settings)["spec"]["template"]["spec"]
+    assert pod["imagePullSecrets"] == [{"name": "registry"}, {"name": "mirror"}]
+    assert "imagePullSecrets" not in made(judging())["spec"]["template"]["spec"]
+
+
 def test_source_secret_is_mounted_for_its_import_alone() -> None:
     """The Job of another source does not see the Secret of the first."""
     world = World(spec=spec(model={"uri": "s3://inputs/base", "secretName": "keys"}))

@@ -20,7 +20,7 @@
 - name: AUTODIDACT_STORE_CREDENTIALS
   value: /var/run/secrets/autodidact/store
 {{- end }}
-{{- with .Values.store.endpoint }}
+{{- with include "autodidact.storeEndpoint" . }}
 - name: AWS_ENDPOINT_URL
   value: {{ . | quote }}
 {{- end }}
@@ -29,9 +29,11 @@
 - name: AUTODIDACT_WORKER_STORE_SECRET
   value: {{ .Values.store.workerSecret | quote }}
 - name: AUTODIDACT_WORKER_ENDPOINT
-  value: {{ default .Values.store.endpoint .Values.store.workerEndpoint | quote }}
+  value: {{ include "autodidact.workerEndpoint" . | quote }}
 - name: AUTODIDACT_WORKER_IMAGE
   value: {{ include "autodidact.image" (list .Values.worker.image .Chart.AppVersion) | quote }}
+- name: AUTODIDACT_WORKER_PULL_SECRETS
+  value: {{ join "," .Values.worker.imagePullSecrets | quote }}
 - name: AUTODIDACT_PROGRESS_URL
   value: {{ include "autodidact.progressUrl" . | quote }}
 - name: AUTODIDACT_PROGRESS_AUDIENCE
