@@ -1,7 +1,8 @@
 """Hostile programs, and a scene in which each of them would leave a trace if it got anywhere.
 
-``python -m worker.sandbox.hostile FOLDER [LAYER ...]`` plays a worker: it plants secrets, listens,
-runs the corpus without those layers and prints what it saw as JSON. The corpus is in ``corpus/``:
+``python -m worker.sandbox.hostile FOLDER all|quick [LAYER ...]`` plays a worker: it plants secrets,
+listens, runs the corpus without those layers and prints what it saw as JSON. ``quick`` leaves out
+what is there to run into the limits of time and memory. The corpus is in ``corpus/``:
 sections ``### name: statuses`` after a beginning that belongs to all of a file. A program that gets
 what it wants answers ESCAPED.
 """
@@ -28,8 +29,11 @@ from autodidact_worker.sandbox.pool import Limits, Sandbox
 
 CORPUS = Path(__file__).parent / "corpus"
 HONEST = "def solution():\n    return 6 * 7\n"
-SECRET_NAME = "AUTODIDACT_PLANTED_SECRET"
-LIMITS = Limits(seconds=1.0)
+SECRET_NAME = "AUTODIDACT_PLANTED_SECRET"  # noqa: S105 - not the secret
+LIMITS = Limits(seconds=2.0)
+RUNNERS = 4
+"""More than processors: most of the time goes into waiting for programs that do not end."""
+_PLACES = ("/", "/tmp", "/var/tmp", "/dev/shm", "/run", "/root")  # noqa: S108 - watched, not used
 _HEADER = re.compile(r"^### (?P<name>[^:\n]+)(?:: (?P<statuses>[a-z -]+))?\n", re.MULTILINE)
 _CALL = """
 import ctypes
@@ -78,7 +82,7 @@ def _calls(lines: list[str]) -> Iterator[Program]:
 
 def _built() -> Iterator[Program]:
     """Yields programs too large to write down."""
-    yield Program("built: a gigabyte of text", "#" * (1 << 30), ("raised",))
+    yield Program("built: far too much text", "#" * (1 << 26), ("raised",))
     yield Program("built: wide text", HONEST + "#" + "\U0001f600" * 16000, ("raised",))
     yield Program("built: deep nesting", "(" * 15000 + ")" * 15000, ("raised", "memory"))
     levels = "".join(" " * n + "if 1:\n" for n in range(200))
@@ -178,29 +182,34 @@ def _attributes(path: Path) -> tuple[int, ...]:
 
 def _marked(mark: str, folder: Path) -> list[str]:
     """Returns files of that name at the places where programs try to make some."""
-    places = ["/", "/tmp", "/var/tmp", "/dev/shm", "/run", "~", "/root", ".", Path(os.__file__).parent]
-    found = [str(path) for path in folder.rglob(f"*{mark}*")]
+    library = Path(os.__file__).parent
+    places = [Path.cwd(), Path.home(), library, *map(Path, _PLACES)]
+    found = list(folder.rglob(f"*{mark}*"))
     for place in places:
-        try:
-            found += [name for name in os.listdir(Path(place).expanduser()) if mark in name]
-        except PermissionError:
-            continue
-    return found
+        if os.access(place, os.R_OK):
+            found += [path for path in place.iterdir() if mark in path.name]
+    return [str(path) for path in found]
 
 
-def attack(folder: Path, without: list[str]) -> dict[str, Any]:
+def chosen(part: str) -> list[Program]:
+    """Returns all programs, or those that end quickly."""
+    slow = {"timeout", "memory"} if part == "quick" else set()
+    return [program for program in corpus() if not slow.intersection(program.statuses)]
+
+
+def attack(folder: Path, part: str, without: list[str]) -> dict[str, Any]:
     """Runs every program, an honest one after each, and returns what there was to see."""
     temporary = folder / "temporary"
     temporary.mkdir()
     with scene(folder) as values:
         programs = [
             Program(program.name, fill(program.source, values), program.statuses)
-            for program in corpus()
+            for program in chosen(part)
         ]
         before = _state(values["SCRATCH"])
         processes = {child.pid for child in psutil.Process().children(recursive=True)}
         begin = time.monotonic()
-        with Sandbox(LIMITS, without=without, folder=temporary) as sandbox:
+        with Sandbox(LIMITS, RUNNERS, False, without=without, folder=temporary) as sandbox:
             layers = asdict(sandbox.layers)
             queue = [text for program in programs for text in (program.source, HONEST)]
             results = sandbox.run(queue)
@@ -225,4 +234,4 @@ def attack(folder: Path, without: list[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(attack(Path(sys.argv[1]), sys.argv[2:])))
+    print(json.dumps(attack(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])))

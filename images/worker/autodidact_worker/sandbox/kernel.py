@@ -34,7 +34,7 @@ def call(number: int, *arguments: object) -> int:
 
 
 def prctl(option: int, argument: object = 0, second: object = 0) -> int:
-    """Makes the call of that name, prctl(2).
+    """Asks the kernel to change how it treats this process.
 
     Raises:
         OSError: The call failed.
@@ -46,7 +46,7 @@ def prctl(option: int, argument: object = 0, second: object = 0) -> int:
 
 
 def unshare(flags: int) -> None:
-    """Makes the call of that name, unshare(2).
+    """Moves this process into new namespaces.
 
     Raises:
         OSError: The call failed.
@@ -55,7 +55,7 @@ def unshare(flags: int) -> None:
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int, options: str = "") -> None:
-    """Makes the call of that name, mount(2).
+    """Mounts a file system, or changes a mount.
 
     Raises:
         OSError: The call failed.
@@ -65,7 +65,7 @@ def mount(source: str | None, target: str, kind: str | None, flags: int, options
 
 
 def unmount(target: str, flags: int) -> None:
-    """Calls umount2(2).
+    """Takes a mount away.
 
     Raises:
         OSError: The call failed.

@@ -43,13 +43,19 @@ def abi() -> int:
     return call(_CREATE_RULESET, None, 0, _VERSION_FLAG)
 
 
-def restrict(version: int, readable: Iterable[str], writable: Iterable[str]) -> None:
+def restrict(
+    version: int,
+    readable: Iterable[str],
+    writable: Iterable[str],
+    listable: Iterable[str] = (),
+) -> None:
     """Leaves this thread and its children these files and directories; nothing can be executed.
 
     Args:
         version: From ``abi``.
         readable: Files and directories with all below, to read.
         writable: Directories, to read and to change in every way below.
+        listable: Directories whose names, and those below, can be read, but no file.
 
     Raises:
         OSError: A path cannot be opened, or the kernel refuses.
@@ -65,6 +71,8 @@ def restrict(version: int, readable: Iterable[str], writable: Iterable[str]) -> 
     try:
         for path in readable:
             _allow(ruleset, path, _READ)
+        for path in listable:
+            _allow(ruleset, path, _READ_DIR)
         for path in writable:
             _allow(ruleset, path, all_files & ~_EXECUTE)
         call(_RESTRICT_SELF, ruleset, 0)

@@ -9,12 +9,11 @@ import signal
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from .kernel import MACHINE, PR_SET_PDEATHSIG, call, mount, prctl, unmount, unshare
 
 HOST_NAME = "sandbox"
-WRITABLE = "/tmp"  # noqa: S108 - of the new file system, where nobody else is
+WRITABLE = "/tmp/program"  # noqa: S108 - of the new file system, where nobody else is
 _NEW = 0x10000000 | 0x00020000 | 0x40000000 | 0x08000000 | 0x04000000 | 0x20000000 | 0x02000000
 """CLONE_NEWUSER, NEWNS, NEWNET, NEWIPC, NEWUTS, NEWPID, NEWCGROUP."""
 _NOSUID_NODEV, _BIND, _RECURSIVE, _PRIVATE = 0x6, 0x1000, 0x4000, 0x40000
@@ -85,7 +84,7 @@ def _file_system(readable: Sequence[str], root: Path, limits: str) -> None:
             target.touch()
         mount(source, str(target), None, _BIND | _RECURSIVE)
     temporary = root / WRITABLE.lstrip("/")
-    temporary.mkdir(exist_ok=True)
+    temporary.mkdir(parents=True)
     _make_read_only(root)
     mount("tmpfs", str(temporary), "tmpfs", _NOSUID_NODEV, f"mode=0700,{limits}")
     os.chdir(root)
@@ -103,14 +102,14 @@ def _make_read_only(root: Path) -> None:
 
 def _become_first_process() -> None:
     """Goes on in a child, which a process namespace needs to begin with."""
-    child = os.fork()
-    if child:
-        _wait_for(child)
+    if os.fork():
+        wait()
+        os._exit(0)
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _wait_for(child: int) -> NoReturn:
-    # Its copies of the pipes would hide from the worker that the child is gone.
+def wait() -> None:
+    """Waits for the one child of this process, with no file open."""
+    # Copies of the pipes would hide from the worker that the child is gone.
     os.closerange(0, 64)
-    os.waitpid(child, 0)
-    os._exit(0)
+    os.wait()

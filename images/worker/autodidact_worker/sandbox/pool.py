@@ -168,9 +168,18 @@ class Sandbox:
         Raises:
             RuntimeError: The sandbox is not open.
             UserError: A runner had to be replaced and its successor cannot keep programs in.
+
+        After any exception the sandbox is closed.
         """
         if not self._runners:
             raise RuntimeError("use the sandbox in a with statement")
+        try:
+            return self._run(programs)
+        except BaseException:
+            self._stop()  # Results that nobody waits for any more would be the next ones'.
+            raise
+
+    def _run(self, programs: Sequence[str]) -> list[Ran]:
         results: dict[int, Ran] = {}
         waiting = enumerate(programs)
         busy: dict[_Runner, int] = {}
@@ -204,13 +213,12 @@ class Sandbox:
         self._runners = [self._runner(number) for number in range(self._count)]
         for runner in self._runners:
             self.layers = self._tried(runner)
-        self._check(self.layers)
 
     def _runner(self, number: int) -> "_Runner":
         root = Path(self._folder.name) / f"runner-{number}"
         if root.exists():
             trees.remove(root)
-        root.mkdir(mode=0o700)
+        root.mkdir(mode=0o700, parents=True)
         return _Runner(number, root, self._limits, self._without)
 
     def _replace(self, runner: "_Runner") -> "_Runner":
@@ -224,13 +232,13 @@ class Sandbox:
         """Returns a runner's layers after a program has tried them.
 
         Raises:
-            UserError: A layer does not do what it should.
+            UserError: Layers are missing, or do not do what they should.
         """
         layers = runner.layers()
-        outside = Path(self._folder.name) / "outside"
-        outside.touch()
-        runner.give(probe.source(str(outside), platform.node(), layers.in_force).encode())
-        found = runner.result()
+        self._check(layers)
+        with tempfile.NamedTemporaryFile(dir=self._folder.name) as outside:
+            runner.give(probe.source(outside.name, platform.node(), layers.in_force).encode())
+            found = runner.result()
         if found.status != "ok" or found.value != probe.PASSED:
             raise UserError(
                 "SandboxUnavailable",
@@ -260,8 +268,6 @@ class Sandbox:
         for runner in self._runners:
             runner.stop()
         self._runners = []
-        for root in Path(self._folder.name).glob("runner-*"):
-            trees.remove(root)
         self._folder.cleanup()
 
 
@@ -338,11 +344,14 @@ class _Runner:
         return Ran(status="killed" if self.left_s else "timeout")
 
     def stop(self) -> None:
-        """Ends the process and what runs in it, which dies with it."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        """Ends the process and what runs in it; it removes its directory."""
         self._programs.close()
+        try:
+            self._process.wait(0 if self.lost else _GRACE_S)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
         self.answers.close()
 
     def _send(self, message: bytes) -> None:

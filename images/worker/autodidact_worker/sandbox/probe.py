@@ -29,8 +29,9 @@ FORBIDDEN = {{
         lambda: open(OUTSIDE + ".new", "x").close(),
         lambda: open("/proc/1/environ").close(),
         lambda: open("/proc/self/environ").close(),
+        lambda: os.mkdir("../beside"),
     ],
-    "landlock": [lambda: os.listdir("/"), lambda: os.mkdir("../beside")],
+    "landlock": [lambda: os.listdir("/")],
     "seccomp": [
         *(lambda family=family: socket.socket(family, socket.SOCK_DGRAM) for family in FAMILIES),
         fork,

@@ -45,7 +45,7 @@ def _report(source: str, value_bytes: int) -> bytes:
     if not callable(solution):
         return b"no-solution NoneType\n"
     status, kind, value = describe(solution())
-    text = value.encode("utf-8", "replace")
+    text = value[: value_bytes + 1].encode("utf-8", "replace")
     if len(text) > value_bytes:
         return f"output {kind}\n".encode()
     return f"{status} {kind}\n".encode() + text

@@ -33,6 +33,7 @@ _WARM = (
     "functools heapq itertools json math numbers operator random re statistics string sympy time "
     "typing"
 )
+_LIBRARY = Path(os.__file__).parent
 _WATCH_S = 0.05
 """How often a program's directory is measured."""
 _CHUNK = 1 << 16
@@ -72,6 +73,7 @@ class _Lock:
     landlock_abi: int
     seccomp_filter: bytes
     folder: Path
+    """The temporary directory, one after the other's; empty between programs."""
 
 
 def start() -> NoReturn:
@@ -83,8 +85,10 @@ def start() -> NoReturn:
     """
     commands, answers = _take_pipes()
     settings = json.loads(receive(lambda size: os.read(commands, size)) or b"{}")
+    limits, root = Limits(**settings["limits"]), Path(settings["root"])
+    if os.fork():
+        _keep(root)
     try:
-        limits, root = Limits(**settings["limits"]), Path(settings["root"])
         _import(settings["packages"])
         lock, layers = _lock_in(limits, root, settings["packages"].values(), settings["without"])
     except Exception as error:  # noqa: BLE001 - told to the worker, which gives up
@@ -136,6 +140,19 @@ def _take_pipes() -> tuple[int, int]:
     return commands, answers
 
 
+def _keep(root: Path) -> NoReturn:
+    """Waits for the end of the runner, which cannot remove its own directory, and removes it.
+
+    So nothing is left when the worker is killed: the runner ends when its pipe is closed. A death
+    signal would not do, it comes with the end of the thread that started the runner.
+    """
+    namespaces.wait()
+    with suppress(OSError):  # The worker may be faster, and its directory hold other runners'.
+        trees.remove(root)
+        root.parent.rmdir()
+    os._exit(0)
+
+
 def _import(packages: Mapping[str, str]) -> None:
     """Imports what programs use, and has sympy load what it loads late."""
     warnings.simplefilter("ignore")
@@ -155,7 +172,7 @@ def _import(packages: Mapping[str, str]) -> None:
 
 
 def _standard(entry: str) -> bool:
-    return Path(entry) in {Path(os.__file__).parent, Path(os.__file__).parent / "lib-dynload"}
+    return Path(entry) in {_LIBRARY, _LIBRARY / "lib-dynload"}
 
 
 def readable(packages: Sequence[str]) -> list[str]:
@@ -166,14 +183,13 @@ def readable(packages: Sequence[str]) -> list[str]:
     Args:
         packages: Directories of packages.
     """
-    library = Path(os.__file__).parent
     standard = [
         str(path)
-        for path in library.iterdir()
+        for path in _LIBRARY.iterdir()
         if path.name not in {"site-packages", "dist-packages"}
     ]
     system = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"]
-    beside = [str(path) for path in library.parent.glob("lib*.so*")]
+    beside = [str(path) for path in _LIBRARY.parent.glob("lib*.so*")]
     found = [path for path in (*system, *beside, *standard, *packages) if Path(path).exists()]
     return sorted(set(found))
 
@@ -210,14 +226,15 @@ def _lock_in(
         except OSError as error:
             missing["landlock"] = str(error)
         else:
-            landlock.restrict(abi, paths, [str(folder)])
+            # The importer lists the standard library, all else in it is a path of its own.
+            landlock.restrict(abi, paths, [str(folder)], [str(_LIBRARY)])
             in_force.append(f"landlock-{abi}")
     code = b""
     if "seccomp" not in missing:
         seccomp.install(seccomp.runner_filter())
         code = seccomp.program_filter()
         in_force.append("seccomp")
-    lock = _Lock(limits, abi, code, folder / "program")
+    lock = _Lock(limits, abi, code, folder)
     return lock, {"in_force": in_force, "missing": missing}
 
 
@@ -241,11 +258,10 @@ def _limit(what: int, value: int) -> None:
 def _serve(commands: int, answers: int, lock: _Lock) -> None:
     """Runs programs until the worker closes its end, alive or not."""
     while (message := receive(lambda size: os.read(commands, size))) is not None:
-        lock.folder.mkdir(mode=0o700)
         try:
             result = _run(message.decode("utf-8", "surrogatepass"), commands, lock)
         finally:
-            trees.remove(lock.folder)
+            trees.clear(lock.folder)
         if result is None:
             return
         _send(answers, result)

@@ -151,16 +151,15 @@ class Check:
 
 
 # O_ACCMODE | O_TRUNC = O_TRUNC: truncates a file opened to read, unseen by Landlock before ABI 3.
-_TRUNCATING = {"mask": 0x203, "values": (0x200,), "allowed": False}
 _OPEN = (
-    Check(call=(257, 56), argument=2, **_TRUNCATING),
-    Check(call=(2, None), argument=1, **_TRUNCATING),
+    Check(call=(257, 56), argument=2, mask=0x203, values=(0x200,), allowed=False),
+    Check(call=(2, None), argument=1, mask=0x203, values=(0x200,), allowed=False),
 )
 # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC: not F_SETOWN, which sends signals,
 # nor leases, locks and pipe sizes.
 _FCNTL = Check(call=(72, 25), argument=1, values=(0, 1, 2, 3, 4, 1030))
-# TCGETS, TIOCGWINSZ, FIONREAD, FIONCLEX, FIOCLEX: what Python asks of a file it opens.
-_IOCTL = Check(call=(16, 29), argument=1, values=(0x5401, 0x5413, 0x541B, 0x5450, 0x5451))
+# TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX: what Python asks of a file.
+_IOCTL = Check(call=(16, 29), argument=1, values=(0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451))
 _OWN_LIMITS = Check(call=(302, 261), argument=0, values=(0,))
 _OWN_PROCESSORS = Check(call=(204, 123), argument=0, values=(0,))
 _PROGRAM_CHECKS = (*_OPEN, _FCNTL, _IOCTL, _OWN_LIMITS, _OWN_PROCESSORS)

@@ -5,7 +5,6 @@ Names, depth, modes and links in them are the program's choice; nothing here fol
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -39,7 +38,17 @@ def _size(entry: os.DirEntry[str]) -> int:
 
 
 def remove(path: Path) -> None:
-    """Removes a directory with all that is in it. Nobody else may be changing it.
+    """Removes a directory with all that is in it.
+
+    Raises:
+        OSError: Something cannot be removed.
+    """
+    clear(path)
+    path.rmdir()
+
+
+def clear(path: Path) -> None:
+    """Removes all that is in a directory. Nobody else may be changing it.
 
     Works from directory to directory with one of them open, so that neither the depth of the tree
     nor the length of its paths has a limit.
@@ -47,31 +56,27 @@ def remove(path: Path) -> None:
     Raises:
         OSError: Something cannot be removed.
     """
-    with suppress(OSError):
-        path.rmdir()  # Mostly it is empty.
-        return
     here = os.open(path, _DIRECTORY)
+    names: list[str] = []
     try:
-        names: list[str] = []
         full = [_full_directories(here)]
         while full:
             name = next(full[-1], None)
             if name is not None:
                 os.chmod(name, 0o700, dir_fd=here)
-                inner = os.open(name, _DIRECTORY, dir_fd=here)
+                there = os.open(name, _DIRECTORY, dir_fd=here)
                 names.append(name)
-                full.append(_full_directories(inner))
-            elif names:
-                inner = os.open("..", _DIRECTORY, dir_fd=here)
-                os.rmdir(names.pop(), dir_fd=inner)
-                full.pop()
+                full.append(_full_directories(there))
             else:
-                break
+                full.pop()
+                if not full:
+                    return
+                there = os.open("..", _DIRECTORY, dir_fd=here)
+                os.rmdir(names.pop(), dir_fd=there)
             os.close(here)
-            here = inner
+            here = there
     finally:
         os.close(here)
-    path.rmdir()
 
 
 def _full_directories(directory: int) -> Iterator[str]:
