@@ -31,7 +31,7 @@ from autodidact_worker.frame import Context, InputArtifact, Output
 from autodidact_worker.generation import Request, TransformersGenerator
 from autodidact_worker.stages import train_dpo, train_sft
 from autodidact_worker.trainers import dpo, loop
-from autodidact_worker.trainers.measuring import Measuring, added
+from autodidact_worker.trainers.measuring import Measuring
 from worker import chain
 
 Run = Callable[..., tuple[Path, Output]]
@@ -670,13 +670,6 @@ def test_the_best_model_survives_an_interruption(
     assert digest(again[0]) == digest(undisturbed[0])
     assert again[1] == undisturbed[1]
     assert again[1].counts["keptStep"] == 1
-
-
-def test_counts_add_up_but_a_sandbox_lacks_a_layer_once() -> None:
-    """Answers of two attempts are summed; the layers that both miss are the same ones."""
-    first = {"rows": 0, "read-ok": 3, "sandbox-missing": 1, "sandbox-without-landlock": 1}
-    second = {"read-ok": 2, "read-empty": 1, "sandbox-missing": 1, "sandbox-without-landlock": 1}
-    assert added(first, second) == {**first, "read-ok": 5, "read-empty": 1}
 
 
 def test_a_training_needs_something_to_learn(run: Run) -> None:

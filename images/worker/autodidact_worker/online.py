@@ -27,6 +27,7 @@ from autodidact_worker import (
     adapters,
     distributed,
     grading,
+    health,
     rollouts,
     rows,
     safety,
@@ -47,9 +48,6 @@ log = logging.getLogger(__name__)
 
 WINDOW = 0.1
 """Share of the rollouts, from the end, over which reported figures are means."""
-
-TRIAL = 50
-"""Rollouts after which something must have been rewarded, if the first epoch is not over before."""
 
 REPORTED = ("loss", "reward", "sampledAccuracy", "truncation", "unread", "clipFraction")
 
@@ -311,23 +309,14 @@ class Loop:
     def _check_health(self) -> None:
         """Raises if what was sampled so far teaches nothing, once there was enough of it."""
         state, plan = self._state, self._plan
-        trial = min(TRIAL, -(-plan.questions // plan.batch), plan.rollouts)
-        if state.rollouts != trial:
-            return
-        if not state.ended:
-            raise UserError(
-                "AllAnswersCut",
-                f"all {state.answers} answers of the first {trial} rollouts were cut at maxLength "
-                f"{self._begin.limit} or sampling.maxNewTokens "
-                f"{self._config.sampling.max_new_tokens}; raise them, or warm up longer, until the "
-                "model ends its answers",
-            )
-        if not state.rewarded:
-            raise UserError(
-                "NoReward",
-                f"none of the {state.answers} answers of the first {trial} rollouts earned a "
-                "reward; warm up longer, and check that answers.rules, answers.kind and reasoning "
-                "fit what the model was taught to write",
+        if state.rollouts == health.trial(plan.rollouts, plan.questions, plan.batch):
+            health.check(
+                self._config,
+                rollouts=state.rollouts,
+                answers=state.answers,
+                ended=state.ended,
+                rewarded=state.rewarded,
+                limit=self._begin.limit,
             )
 
     def _is_due(self, *, last: bool) -> bool:

@@ -54,8 +54,8 @@ def _measured(context: Context, begin: Start, found: list[Row], layout: Layout) 
     config: TrainSft = context.config
     assert config.validation is not None
     with Grader(config.validation.answers) as grader:
-        epoch_steps = len(found) / config.batch_size
-        measuring = Measuring(context, config.validation, grader, epoch_steps)
+        epoch_rounds = len(found) / config.batch_size
+        measuring = Measuring(context, config.validation, grader, epoch_rounds)
         return sft.train(context, begin, found, layout, measuring)
 
 

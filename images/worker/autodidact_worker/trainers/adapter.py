@@ -41,7 +41,7 @@ class Adapter:
         saved: Where checkpoints go; None without a store.
         measuring: Measures the model on the way, if that is wanted.
         schedule: Steps of the whole schedule.
-        round_steps: Checkpoints are made after multiples of so many steps only.
+        round_steps: Steps that belong together; checkpoints and measurements lie between rounds.
         trained: Numbers that are trained.
         ended: Whether the training is over before its last step, for its result is reached.
     """
@@ -203,13 +203,14 @@ class _Watch(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         """Lets all ranks save, and stop, after the same step."""
         trainer, step = self._trainer, state.global_step
-        last = step == state.max_steps
-        control.should_evaluate = trainer.measuring is not None and trainer.measuring.is_due(
-            step, last=last
-        )
+        if step % trainer.round_steps:
+            return
+        last, rounds = step == state.max_steps, step // trainer.round_steps
+        measuring = trainer.measuring
+        control.should_evaluate = measuring is not None and measuring.is_due(rounds, last=last)
         due = time.monotonic() - self._saved_at >= self._interval_s
         stop, save = distributed.agreed(self._context.stopping(), due, trainer.layout)
-        if not last and step % trainer.round_steps == 0 and (stop or save):
+        if not last and (stop or save):
             control.should_save = True
             control.should_training_stop = stop
             self._saved_at = time.monotonic()

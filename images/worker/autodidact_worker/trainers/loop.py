@@ -8,18 +8,29 @@ from typing import Any
 
 from autodidact_contract.artifacts import Mean
 from autodidact_contract.stages import Training
-from autodidact_worker import adapters, distributed, safety
+from autodidact_worker import adapters, distributed, grading, safety
 from autodidact_worker.distributed import Layout
 from autodidact_worker.errors import StoppedError, UserError
 from autodidact_worker.frame import Context, Output
 from autodidact_worker.trainers.adapter import RANDOM, NothingToDo
-from autodidact_worker.trainers.measuring import added
 from autodidact_worker.training import Row
 
 log = logging.getLogger(__name__)
 
 WINDOW = 0.1
 """Share of the steps, from the end, over which the reported loss is a mean."""
+
+ROLLOUT = (
+    "reward",
+    "sampledAccuracy",
+    "truncation",
+    "unread",
+    "timeouts",
+    "queryLength",
+    "answerLength",
+    "uniqueAnswers",
+)
+"""Figures of the rollout that a step learned from, see ``rollouts.figures``."""
 
 LOGGED = {
     "loss": "loss",
@@ -30,17 +41,25 @@ LOGGED = {
     "rewards/accuracies": "rewardsAccuracy",
     "rewards/chosen": "rewardsChosen",
     "rewards/rejected": "rewardsRejected",
-    "reward": "reward",
     "frac_reward_zero_std": "groupsAllEqual",
     "sequence_kl": "kl",
     "clip_ratio/region_mean": "clipFraction",
     "entropy": "entropy",
-    "completions/clipped_ratio": "truncation",
-    "completions/mean_length": "answerTokens",
+    **{name: name for name in ROLLOUT},
 }
 """What is kept of the trainer's figures, under our names; none of them is a time."""
 
-REPORTED = ("loss", "tokenAccuracy", "rewardsMargin", "rewardsAccuracy", "reward", "truncation")
+REPORTED = (
+    "loss",
+    "tokenAccuracy",
+    "rewardsMargin",
+    "rewardsAccuracy",
+    "reward",
+    "sampledAccuracy",
+    "truncation",
+    "unread",
+    "clipFraction",
+)
 
 
 def arguments(context: Context, layout: Layout, micro: tuple[int, int]) -> dict[str, Any]:
@@ -121,8 +140,10 @@ def output(trainer: Any, counts: Mapping[str, int]) -> Output:
         found["keptStep"], accuracy = trainer.measuring.measurements.result
         asked = trainer.measuring.asked
         metrics["accuracy"] = Mean(total=accuracy * asked, weight=asked)
+        graded = {"sandbox-missing": 0}
         for theirs in distributed.everyone(trainer.graded(), trainer.layout):
-            found = added(found, theirs)
+            graded = grading.added(graded, theirs)
+        found |= graded
     return Output(counts=found, metrics=metrics)
 
 

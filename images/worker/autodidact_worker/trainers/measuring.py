@@ -3,7 +3,6 @@
 import json
 import logging
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from trl.models import unwrap_model_for_generation
 
 from autodidact_contract.records import Problem
 from autodidact_contract.stages import Validation
-from autodidact_worker import adapters, distributed, rows, validation
+from autodidact_worker import adapters, distributed, grading, rows, validation
 from autodidact_worker.distributed import Layout
 from autodidact_worker.frame import Context
 from autodidact_worker.grading import Grader
@@ -27,7 +26,7 @@ class Measuring:
     """Measures a model by greedy decoding and keeps the best one's trained weights on disk."""
 
     def __init__(
-        self, context: Context, config: Validation, grader: Grader, epoch_steps: float
+        self, context: Context, config: Validation, grader: Grader, epoch_rounds: float
     ) -> None:
         """Reads the validation split.
 
@@ -35,17 +34,17 @@ class Measuring:
             context: With the input ``validation``.
             config: How often, on how much, and what to keep.
             grader: Made with ``config.answers``.
-            epoch_steps: Optimiser steps of one pass over the training rows.
+            epoch_rounds: Rounds of the trainer in one pass over the training rows, see ``Adapter``.
         """
         self.problems = rows.read(context.inputs["validation"].path / rows.DATA, Problem)
         self.measurements = Measurements(config)
-        self._config, self._grader, self._epoch_steps = config, grader, epoch_steps
+        self._config, self._grader, self._epoch_rounds = config, grader, epoch_rounds
         self._best = context.scratch / BEST
         self._counted: dict[str, int] = {}
 
-    def is_due(self, step: int, *, last: bool) -> bool:
-        """Returns whether the model after so many steps is to be measured."""
-        return validation.is_due(self._config, step, self._epoch_steps, last=last)
+    def is_due(self, rounds: int, *, last: bool) -> bool:
+        """Returns whether the model after so many rounds is to be measured."""
+        return validation.is_due(self._config, rounds, self._epoch_rounds, last=last)
 
     def measure(self, trainer: Any, layout: Layout) -> float:
         """Returns the model's accuracy, all ranks together; keeps its weights if it is the best.
@@ -82,7 +81,7 @@ class Measuring:
 
     def counts(self) -> dict[str, int]:
         """Returns what the grader counted, earlier attempts included."""
-        return added(self._counted, self._grader.counts())
+        return grading.added(self._counted, self._grader.counts())
 
     def save(self, folder: Path, layout: Layout) -> None:
         """Writes what a resumed training needs to a checkpoint's folder; every rank its own."""
@@ -102,17 +101,6 @@ class Measuring:
 
 def _state(layout: Layout) -> str:
     return f"measured-{layout.rank}.json"
-
-
-def added(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
-    """Returns counts of two ranks or attempts together.
-
-    What a sandbox lacks is counted once, however many sandboxes there were.
-    """
-    return {
-        name: (max if name.startswith("sandbox-") else sum)((before.get(name, 0), now.get(name, 0)))
-        for name in (*before, *now)
-    }
 
 
 def _keep(model: Any, path: Path, layout: Layout) -> None:
