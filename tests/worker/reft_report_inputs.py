@@ -118,7 +118,8 @@ def whole(folder: Path, questions: int = 200, **spec: Any) -> ReftRun:
         if stage.config.stage == "train-reranker":
             run.train(name, [{"step": n, "loss": 0.69 * math.exp(-n / 60)} for n in range(1, 101)])
         elif stage.training:
-            run.train(name, _log(stage), tokens=1_200_000)
+            sampled = {"answers": 240 * 64} if "passes" in stage.config.dump() else {}
+            run.train(name, _log(stage), tokens=1_200_000, **sampled)
         elif name.startswith("sample-test-"):
             arm = name.removeprefix("sample-test-")
             run.answer(arm, _answers(arm, run.questions, stage.config.dump()["perQuestion"]))
@@ -226,21 +227,22 @@ def _log(stage: Stage) -> list[dict[str, float]]:
 
 def _rollout(rng: random.Random, step: int, accuracy: float, done: float) -> dict[str, float]:
     kl = 6 * done + rng.uniform(0, 0.8)
-    score = accuracy + rng.uniform(-0.06, 0.06)
+    right = accuracy + rng.uniform(-0.06, 0.06)
     return {
         "step": step,
-        "score": score,
-        "reward": score - 0.05 * kl,
-        "klReward": -0.05 * kl,
+        "reward": right + 0.08 * (1 - right),
+        "sampledAccuracy": right,
         "kl": kl,
+        "klReward": -0.05 * kl,
         "policyLoss": rng.uniform(-0.02, 0.01),
         "valueLoss": 0.09 * math.exp(-3 * done) + rng.uniform(0, 0.01),
         "loss": 0.45 * math.exp(-3 * done) + rng.uniform(-0.02, 0.04),
         "explainedVariance": 0.7 * done + rng.uniform(-0.1, 0.1),
         "clipFraction": 0.02 + rng.uniform(0, 0.06),
         "truncation": 0.01 * math.exp(-done) + rng.uniform(0, 0.004),
-        "extractionFailures": 0.06 * math.exp(-4 * done) + rng.uniform(0, 0.008),
+        "unread": 0.06 * math.exp(-4 * done) + rng.uniform(0, 0.008),
         "timeouts": 0.0,
-        "answerTokens": 14 + 20 * done + rng.uniform(-1, 1),
+        "answerLength": 14 + 20 * done + rng.uniform(-1, 1),
+        "uniqueAnswers": 60.0 - 8 * done,
         "gradNorm": 1.5 + rng.uniform(-0.4, 0.8),
     }

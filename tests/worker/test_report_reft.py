@@ -240,19 +240,18 @@ def test_overlap_is_said(tmp_path: Path) -> None:
 
 
 def test_curves_go_on_where_the_warm_up_ended(tmp_path: Path) -> None:
-    """Validation accuracies lie over rows or answers seen; each answer counts once in all passes."""
-    changes = {"warmUp": {"batchSize": 10}, "ppo": {"batchSize": 8, "miniBatchSize": 4}}
-    run = ReftRun(tmp_path, spec=changes)
+    """Validation accuracies lie over rows or answers seen, whether logs count steps or rollouts."""
+    run = ReftRun(tmp_path, spec={"warmUp": {"batchSize": 10}})
     run.add("prepare-train")
     run.train("train-sft", [{"step": 0, "accuracy": 0.0}, {"step": 6, "accuracy": 0.4}])
-    # Four steps of 4 answers: two mini-batches, twice each, are one rollout of 8 answers.
-    run.train("train-reft", [{"step": 0, "accuracy": 0.4}, {"step": 4, "accuracy": 0.9}])
+    rollouts = [{"step": 0, "accuracy": 0.4}, {"step": 2, "accuracy": 0.9}]
+    run.train("train-reft", rollouts, answers=32, steps=8)
     run.train("train-sft-offline", [{"step": 1, "accuracy": 0.1}])
     arms = {arm.name: arm for arm in collect(run.inputs, looked=0).arms}
     assert arms["warm-up"].measured == [(0, 0.0), (60, 0.4)]
-    assert arms["ppo"].measured == [(60, 0.4), (68, 0.9)]
+    assert arms["ppo"].measured == [(60, 0.4), (92, 0.9)]
     assert arms["offline-self-training"].measured == [(10, 0.1)]
-    assert (arms["warm-up"].seen, arms["ppo"].seen) == (60, 8)
+    assert (arms["warm-up"].seen, arms["ppo"].seen) == (60, 32)
 
 
 def test_samples_show_where_the_models_differ(tmp_path: Path) -> None:

@@ -239,7 +239,7 @@ def _arm(inputs: Mapping[str, InputArtifact], name: str, notes: list[str]) -> Ar
         validation=trained.metrics.get("accuracy"),
         seen=_seen(trained),
         counts=trained.counts,
-        measured=_measured(log, trained.config),
+        measured=_measured(log, trained),
         log=log,
     )
 
@@ -295,26 +295,21 @@ def _reasons(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def _seen(trained: InputArtifact) -> int | None:
+    """Returns rows or answers that were learned from; each answer counts once in all passes."""
     counts = trained.counts
     if "answers" in counts or "steps" not in counts:
         return counts.get("answers")
-    return round(counts["steps"] * _per_step(trained.config))
+    return int(counts["steps"] * trained.config.get("batchSize", 1))
 
 
-def _measured(log: Curve | None, config: Mapping[str, Any]) -> Points:
+def _measured(log: Curve | None, trained: InputArtifact) -> Points:
     """Returns validation accuracies over the rows or answers that were seen before each."""
-    if log is None:
-        return []
-    return [(step * _per_step(config), value) for step, value in log.points("accuracy")]
-
-
-def _per_step(config: Mapping[str, Any]) -> float:
-    """Returns the rows or answers of an optimiser step; each answer counts once in all passes."""
-    batch = config.get("batchSize", 1)
-    if "passes" not in config:
-        return float(batch)
-    steps = config["passes"] * batch / (config.get("miniBatchSize") or batch)
-    return float(batch * config.get("groupSize", 1) / steps)
+    points = log.points("accuracy") if log else []
+    # Logs count rollouts or optimiser steps, whatever their training goes by.
+    last = max((row["step"] for row in log.rows if "step" in row), default=0) if log else 0
+    seen = _seen(trained)
+    each = seen / last if seen and last else 1.0
+    return [(step * each, value) for step, value in points]
 
 
 def _moved(arm: Arm, start: float) -> Arm:

@@ -69,10 +69,10 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
         "ours",
     ),
     (
-        "Score, reward",
+        "Reward",
         (
-            "The score is 1 for a right answer, a little for a wrong one that can be read, else 0. "
-            "The reward is the score less the KL penalty."
+            "1 for a right answer, a little for a wrong one that can be read, else 0. PPO takes a "
+            "KL penalty off it, which is not in the plot."
         ),
         "section 3.1",
     ),
@@ -103,6 +103,11 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
             "An answer that reached its length limit; an answer that no value can be read out of, "
             "by the rules of the run."
         ),
+        "ours",
+    ),
+    (
+        "Nothing to learn",
+        "A question whose answers all have the same reward: GRPO compares them, and learns nothing.",
         "ours",
     ),
 )

@@ -24,18 +24,19 @@ _STYLE = {"warm-up": 4, "sft": 1, "offline-self-training": 2, "online-self-train
 """Which of the series' colours an arm has in every plot; ReFT has the first."""
 
 _DYNAMICS: tuple[tuple[str, dict[str, str], bool], ...] = (
-    ("Score and reward", {"score": "score", "reward": "reward"}, False),
+    ("Reward, right answers", {"reward": "reward", "sampledAccuracy": "right"}, False),
     ("KL from the warm-up, nats", {"kl": "KL"}, False),
     ("Clip fraction", {"clipFraction": "clip fraction"}, True),
     ("Explained variance", {"explainedVariance": "explained variance"}, False),
     (
         "Answers without a value",
-        {"truncation": "cut", "extractionFailures": "unreadable", "timeouts": "timed out"},
+        {"truncation": "cut", "unread": "unreadable", "timeouts": "timed out"},
         True,
     ),
-    ("Tokens of an answer", {"answerTokens": "tokens"}, False),
+    ("Tokens of an answer", {"answerLength": "tokens"}, False),
     ("Losses", {"policyLoss": "policy", "valueLoss": "value", "loss": "all"}, False),
-    ("Different answers to a question", {"uniqueAnswers": "answers"}, False),
+    ("Different answers of a rollout", {"uniqueAnswers": "answers"}, False),
+    ("Questions with nothing to learn", {"groupsAllEqual": "questions"}, True),
     ("Gradient norm", {"gradNorm": "norm"}, False),
 )
 """Title, logged figures with their labels, and whether they are shares."""
@@ -232,7 +233,7 @@ PLOTS: dict[str, tuple[str, str, Painter[Figures]]] = {
     "dynamics": (
         "How the reinforcement went",
         (
-            "By optimiser step or rollout, as it was logged. KL that runs away, answers that grow "
+            "By rollout (PPO) or optimiser step (GRPO). KL that runs away, answers that grow "
             "longer or can no longer be read, and a clip fraction far above a tenth are signs of "
             "a learning rate that is too high or a KL penalty that is too low."
         ),
