@@ -202,6 +202,8 @@ def _status() -> dict[str, Any]:
     conditions["x-kubernetes-list-type"] = "map"
     conditions["x-kubernetes-list-map-keys"] = ["type"]
     conditions["items"]["properties"]["lastTransitionTime"]["format"] = "date-time"
+    # Until the operator's first visit, kstatus would take a run without a status for done.
+    schema["default"] = {"observedGeneration": 0, "phase": "Pending"}
     return schema
 
 
