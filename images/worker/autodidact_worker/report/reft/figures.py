@@ -4,19 +4,19 @@ An arm is a finished model and what its test stages found: the warm-up, each bas
 itself, which is called by its algorithm. All arms answer the same test questions.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from autodidact_contract.artifacts import part_name
-from autodidact_contract.records import AnswerSample, Reranked, Verdict
+from autodidact_contract.records import Reranked, Verdict
 from autodidact_worker import rows, voting
 from autodidact_worker.errors import UserError
 from autodidact_worker.frame import InputArtifact
 from autodidact_worker.report import curves
 from autodidact_worker.report.curves import Curve, Points
+from autodidact_worker.report.reft.samples import Looked, browse
 from autodidact_worker.report.shares import Interval, Paired, paired, wilson
 
 Right = Mapping[str, bool]
@@ -45,8 +45,6 @@ _COLD = (WARM_UP, "offline-self-training")
 """Arms that begin at the given model; all others go on from the warm-up."""
 
 STRATEGIES = ("greedy", "vote", "rerank")
-SHOWN = 3
-"""Sampled answers of a question that the browser shows beside the greedy one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,21 +103,6 @@ class Arm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looked:
-    """A test question with the first answers of the warm-up and of ReFT.
-
-    Attributes:
-        prompt: What the models continued.
-        gold: The gold answer.
-        answers: Answers by the title of their arm, the greedy one first.
-    """
-
-    prompt: str
-    gold: str
-    answers: tuple[tuple[str, tuple[AnswerSample, ...]], ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Figures:
     """All that the page shows.
 
@@ -175,11 +158,12 @@ def collect(inputs: Mapping[str, InputArtifact], looked: int) -> Figures:
     notes: list[str] = []
     arms = [_arm(inputs, name, notes) for name in _names(inputs)]
     start = next((arm.measured[-1][0] for arm in arms if arm.name == WARM_UP and arm.measured), 0)
+    shown = {arm.name: arm.title for arm in arms if arm.name in (WARM_UP, *REINFORCED)}
     return Figures(
         arms=tuple(arm if arm.name in _COLD else _moved(arm, start) for arm in arms),
         stages=tuple(sorted(inputs, key=_position)),
         overlap=inputs.get("prepare-test", _NOTHING).counts.get("overlap", 0),
-        looked=tuple(_browse(inputs, arms, notes))[:looked],
+        looked=browse(inputs, shown, notes)[:looked],
         reranker=curves.read(_RERANKER, inputs[_RERANKER], notes) if _RERANKER in inputs else None,
         notes=tuple(notes),
     )
@@ -198,28 +182,22 @@ def _names(inputs: Mapping[str, InputArtifact]) -> list[str]:
     return [name for name in TITLES if name in found]
 
 
-def _position(name: str) -> tuple[int, int, str]:
-    """Orders stages: data, warm-up, training, tests by arm."""
-    training = (*_MODELS.values(), _REFT)
-    for place, (prefix, rank) in enumerate(
-        (("prepare-", ("train", "validation", "test")), ("sample-test-", tuple(TITLES)))
-    ):
-        rest = name.removeprefix(prefix)
-        if name.startswith(prefix) and rest in rank:
-            return 4 * place, rank.index(rest), name
-    if name == _MODELS[WARM_UP]:
-        return 1, 0, name
-    if name in ("sample-train", "build-self-training"):
-        return 2, ("sample-train", "build-self-training").index(name), name
-    if name in training:
-        return 3, training.index(name), name
-    after = ("evaluate-", _RERANKER, "rerank-")
-    rank = next((index for index, prefix in enumerate(after) if name.startswith(prefix)), 3)
-    return 5 + rank, _rank(name.removeprefix(after[rank]) if rank < 3 else ""), name
+_ORDER = (
+    *(f"prepare-{split}" for split in ("train", "validation", "test")),
+    _MODELS[WARM_UP],
+    "sample-train",
+    "build-self-training",
+    *(_MODELS[name] for name in _MODELS if name != WARM_UP),
+    _REFT,
+    *(f"sample-test-{arm}" for arm in TITLES),
+    *(f"evaluate-{arm}" for arm in TITLES),
+    _RERANKER,
+    *(f"rerank-{arm}" for arm in TITLES),
+)
 
 
-def _rank(arm: str) -> int:
-    return list(TITLES).index(arm) if arm in TITLES else 0
+def _position(name: str) -> tuple[int, str]:
+    return _ORDER.index(name) if name in _ORDER else len(_ORDER), name
 
 
 def _arm(inputs: Mapping[str, InputArtifact], name: str, notes: list[str]) -> Arm:
@@ -314,68 +292,4 @@ def _measured(log: Curve | None, trained: InputArtifact) -> Points:
 
 def _moved(arm: Arm, start: float) -> Arm:
     """Returns an arm whose curve begins where the warm-up ended."""
-    moved = [(x + start, y) for x, y in arm.measured]
-    return Arm(**{**vars(arm), "measured": moved})
-
-
-def _browse(
-    inputs: Mapping[str, InputArtifact], arms: Iterable[Arm], notes: list[str]
-) -> list[Looked]:
-    """Returns test questions, those first on which the two models differ."""
-    shown = [arm for arm in arms if arm.name in (WARM_UP, *REINFORCED)]
-    answers = {arm.title: _answers(inputs, arm.name, notes) for arm in shown}
-    answers = {title: found for title, found in answers.items() if found}
-    if not answers:
-        return []
-    questions = list(next(iter(answers.values())))
-    return [
-        _looked([(title, found[question]) for title, found in answers.items() if question in found])
-        for question in _mixed(questions, _fate(answers))
-    ]
-
-
-def _answers(
-    inputs: Mapping[str, InputArtifact], arm: str, notes: list[str]
-) -> dict[str, list[AnswerSample]]:
-    """Returns the answers of the first part file by question, each question's in order."""
-    name = f"sample-test-{arm}"
-    if name not in inputs:
-        return {}
-    try:
-        found = rows.read(inputs[name].path / part_name("samples", 0), AnswerSample, empty=True)
-    except UserError as error:
-        notes.append(f"{name}: {error}")
-        return {}
-    groups: dict[str, list[AnswerSample]] = {}
-    for row in sorted(found, key=lambda row: row.index):
-        groups.setdefault(row.question_id, []).append(row)
-    return groups
-
-
-def _fate(answers: Mapping[str, Mapping[str, list[AnswerSample]]]) -> Callable[[str], str]:
-    """Returns a key of a question: which models' first answers to it are right."""
-    return lambda question: "".join(
-        "+" if question in found and found[question][0].correct else "-"
-        for found in answers.values()
-    )
-
-
-def _mixed(questions: Iterable[str], fate: Callable[[str], str]) -> list[str]:
-    """Returns questions of every fate in turns, wrong and then right first."""
-    groups: dict[str, list[str]] = {}
-    for question in questions:
-        groups.setdefault(fate(question), []).append(question)
-    order = sorted(groups, key=lambda key: ("-+", "+-", "--", "++").index((key * 2)[:2]))
-    longest = max((len(group) for group in groups.values()), default=0)
-    return [
-        groups[key][index] for index in range(longest) for key in order if index < len(groups[key])
-    ]
-
-
-def _looked(answers: list[tuple[str, list[AnswerSample]]]) -> Looked:
-    first = answers[0][1][0]
-    return Looked(
-        prompt=first.prompt,
-        gold=first.gold,
-        answers=tuple((title, tuple(found[: SHOWN + 1])) for title, found in answers),
-    )
+    return replace(arm, measured=[(x + start, y) for x, y in arm.measured])
