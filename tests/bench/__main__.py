@@ -7,16 +7,16 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from bench import answers, control, figures, worker
+from bench import answers, control, figures, sandbox, worker
 from bench.figures import Figure, Machine
 
 Part = Callable[[], list[Figure]]
-PARTS = ("gap", "throughput", "worker", "run", "answers")
+PARTS = ("gap", "throughput", "worker", "run", "answers", "sandbox")
 
 
 @click.command()
 @click.argument("parts", nargs=-1, type=click.Choice(PARTS))
-@click.option("--repetitions", default=5, show_default=True, help="Of gap, worker, answers.")
+@click.option("--repetitions", default=5, show_default=True, help="Of all but throughput, run.")
 @click.option("--runs", default=100, show_default=True, help="Of throughput.")
 @click.option("--quick", is_flag=True, help="Few repetitions and small runs: does it work?")
 @click.option("--profile", type=click.Path(path_type=Path), help="Of the operator in throughput.")
@@ -38,6 +38,7 @@ def main(
         "worker": lambda: worker.first_token(repetitions),
         "run": lambda: worker.whole_run(small=quick),
         "answers": lambda: answers.comparisons(repetitions),
+        "sandbox": lambda: sandbox.programs(repetitions),
     }
     machine = Machine.here()
     found = [figure for part in parts or PARTS for figure in measures[part]()]
