@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from autodidact_contract.artifacts import File, artifact_digest
 from autodidact_contract.records import Problem, Question
 from autodidact_contract.stages import (
@@ -15,6 +17,7 @@ from autodidact_contract.stages import (
     TrainPpo,
     Validation,
 )
+from autodidact_contract.training import Lora
 from autodidact_worker import frame, questions, rows, toy_reft
 from autodidact_worker.frame import Context, InputArtifact, Output
 
@@ -33,6 +36,14 @@ PROBLEMS = [
     questions.problem(_question(number, row.question), RULES)
     for number, row in enumerate(toy_reft.questions(0, "train")[:12])
 ]
+
+LORA = Lora(rank=4, alpha=8)
+
+UNEVEN = (
+    torch.tensor([[1.0, 2.0, 9.0], [4.0, -3.0, 0.5], [0.25, 7.0, 7.0], [-1.0, 7.0, 7.0]]),
+    torch.tensor([[1, 1, 0], [1, 1, 1], [1, 0, 0], [1, 0, 0]], dtype=torch.bool),
+)
+"""Values and a mask, of which two ranks have unequally many."""
 
 VALIDATION: Mapping[str, Any] = {
     "every_epochs": 1.0,

@@ -1,0 +1,57 @@
+"""One of several ranks, started by torchrun: trains with every engine, whole and interrupted.
+
+All in one process, for the libraries take longer to load than the trainings. Rank 0 leaves one
+folder for each training in the folder that is the first argument.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import deepspeed.ops
+import torch
+
+from autodidact_store import open_store
+from autodidact_worker import distributed, ppo
+from autodidact_worker.distributed import Layout
+from autodidact_worker.errors import StoppedError
+from worker import online_stages
+
+ENGINES = ("zero2", "zero3", "none")
+"""DeepSpeed first: it has to make the process group."""
+
+
+def main(folder: Path) -> None:
+    """Trains with each engine once as it is, once stopped after its first rollout, and by LoRA."""
+    # Or DeepSpeed would compile it first; gloo does the same.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    inputs = {name: folder / name for name in ("model", "questions", "validation")}
+    rank = os.environ["RANK"]
+
+    def run(name: str, config: Any, **more: Any) -> None:
+        place = folder / (name if rank == "0" else f"{name}-{rank}")
+        online_stages.run(config, inputs, place, **more)
+
+    for engine in ENGINES:
+        os.environ["AUTODIDACT_DEEPSPEED"] = engine
+        config = online_stages.ppo_config()
+        run(f"ppo-{engine}", config)
+        run(f"st-{engine}", online_stages.st_config())
+        run(f"lora-{engine}", online_stages.ppo_config(lora=online_stages.LORA))
+        store = open_store(str(folder / f"store-{engine}"))
+        try:
+            run(f"stopped-{engine}", config, store=store, stopping=lambda: True)
+        except StoppedError:
+            run(f"resumed-{engine}", config, store=store)
+    layout = Layout.of_environment()
+    values, mask = online_stages.UNEVEN
+    share = slice(layout.rank, None, layout.world)
+    white = ppo.whiten(values[share], mask[share], lambda tensor: distributed.total(tensor, layout))
+    (folder / f"white-{rank}.json").write_text(json.dumps(white.tolist()))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(Path(sys.argv[1]))
