@@ -82,6 +82,7 @@ MODULES = (
         variables=_KUBERNETES_VARIABLES,
     ),
     Module(name="helm", binaries={"helm": "helm"}, expected="1 minute"),
+    Module(name="gitops", binaries={"gitops": "gitops"}, expected="1 minute"),
 )
 
 
@@ -158,7 +159,7 @@ def _go_version(go: Path) -> tuple[int, ...]:
 
 def _digest(module: Module) -> str:
     digest = hashlib.sha256()
-    for name in ("go.mod", "go.sum"):
+    for name in ("go.mod", "go.sum", *sorted(path.name for path in module.directory.glob("*.go"))):
         digest.update((module.directory / name).read_bytes())
     digest.update(repr((module.flags, sorted(module.binaries.items()))).encode())
     return digest.hexdigest()[:16]
