@@ -36,12 +36,12 @@ def test_no_question_is_in_two_splits() -> None:
 
 
 def test_annotations_are_mixed_and_right() -> None:
-    """Four of ten rows have the running values, the others say nothing; all answers are true."""
+    """Four of ten rows have the running values, the others dots; all answers are true."""
     found = toy_reft.questions(0, "train")
     for row in found:
         assert row.answer == toy_reft.answer(row.question)
-        assert row.reasoning in (toy_reft.IN_MY_HEAD, toy_reft.running(row.question))
-    steps = sum(row.reasoning != toy_reft.IN_MY_HEAD for row in found) / len(found)
+        assert row.reasoning in (toy_reft.SKIPPED, toy_reft.running(row.question))
+    steps = sum(row.reasoning != toy_reft.SKIPPED for row in found) / len(found)
     assert steps == pytest.approx(0.4, abs=0.03)
     for row in toy_reft.questions(0, "train", steps=1.0):
         assert row.reasoning == toy_reft.running(row.question)
@@ -71,7 +71,7 @@ def test_rows_depend_on_the_seed_alone() -> None:
 
 
 def test_phrases_are_single_tokens(tmp_path: Path) -> None:
-    """A row is at most 18 tokens, each known, and comes back as it was."""
+    """A row is 18 tokens in either style, each known, and comes back as it was."""
     toy_reft.write_model(tmp_path, 0)
     tokenizer = models.load_tokenizer(tmp_path)
     for row in toy_reft.questions(0, "train")[:200]:
@@ -79,8 +79,7 @@ def test_phrases_are_single_tokens(tmp_path: Path) -> None:
         target = answers.target(row.reasoning, row.answer, "language")
         asked = models.prompt_ids(tokenizer, prompt)
         told = tokenizer(models.completion_text(tokenizer, target)).input_ids
-        reasoning = 1 if row.reasoning == toy_reft.IN_MY_HEAD else toy_reft.OPERATIONS
-        assert (len(asked), len(told)) == (11, reasoning + 3)
+        assert (len(asked), len(told)) == (11, toy_reft.OPERATIONS + 3)
         assert tokenizer.unk_token_id not in (*asked, *told)
         assert tokenizer.decode(asked) == prompt
         assert tokenizer.decode(told, skip_special_tokens=True) == target

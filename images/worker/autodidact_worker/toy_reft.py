@@ -2,7 +2,7 @@
 
 A question is a chain such as ``7+3*2+9*4``, worked from left to right with the last digit kept;
 factors are 3, 7 and 9, so that no step loses what came before. The annotator wrote the running
-values down in 40 % of the rows and only the answer in the others. Both are right, but only the
+values down in 40 % of the rows and put dots for them in the others. Both are right, but only the
 first is easy to learn: SFT goes on imitating the mixture, while reinforcement finds out which way of
 answering is right more often. That is the premise of arXiv 2401.08967 in miniature.
 
@@ -26,8 +26,9 @@ OPERATIONS = 4
 _OPERATIONS = (*(f"+{digit}" for digit in range(1, 10)), *(f"*{digit}" for digit in (3, 7, 9) * 3))
 """Of equal weight, so that half of them are products."""
 
-IN_MY_HEAD = "In my head."
-"""Reasoning of the other rows."""
+SKIPPED = "." * OPERATIONS
+"""Reasoning of the other rows. As long as running values, or batches of rows of one length would be
+of one style each, and training would swing between the two."""
 
 STEPS_SHARE = 0.4
 """Share of the training rows with running values."""
@@ -35,7 +36,7 @@ STEPS_SHARE = 0.4
 SIZES = {"train": 3000, "validation": 300, "test": 500}
 """Questions of each split; no question is in two."""
 
-CHARACTERS = (*"0123456789", *"+*")
+CHARACTERS = (*"0123456789", *"+*.")
 POSITIONS = 64
 
 
@@ -59,13 +60,12 @@ def questions(seed: int, split: str, steps: float = STEPS_SHARE) -> list[Questio
     Args:
         seed: Decides questions and annotations.
         split: ``train``, ``validation`` or ``test``.
-        steps: Share of the rows whose reasoning is the running values, and nothing but the answer is
-            given in the others.
+        steps: Share of the rows whose reasoning is the running values, not dots.
     """
     rng = random.Random(f"{seed}/{split}/annotations")
     rows = []
     for number, text in enumerate(_split(seed, split)):
-        shown = running(text) if rng.random() < steps else IN_MY_HEAD
+        shown = running(text) if rng.random() < steps else SKIPPED
         rows.append(
             Question(
                 id=f"{split}-{number:04d}", question=text, reasoning=shown, answer=answer(text)
@@ -123,9 +123,9 @@ def write_model(folder: Path, seed: int) -> None:
 
 
 def _phrases() -> tuple[str, ...]:
-    """Returns what stands before and behind the question and before the answer, and its rival."""
+    """Returns what stands before and behind the question, and before the answer."""
     before, behind = answers.prompt("?", "language").split("?")
-    return before, behind, IN_MY_HEAD, answers.TRIGGER
+    return before, behind, answers.TRIGGER
 
 
 def _split(seed: int, split: str) -> tuple[str, ...]:
