@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from autodidact_worker.report.curves import Curve
 from autodidact_worker.report.drawing import (
@@ -34,7 +34,7 @@ _DYNAMICS: tuple[tuple[str, dict[str, str], bool], ...] = (
         True,
     ),
     ("Tokens of an answer", {"answerLength": "tokens"}, False),
-    ("Losses", {"policyLoss": "policy", "valueLoss": "value", "loss": "all"}, False),
+    ("Losses", {"policyLoss": "policy", "valueLoss": "value", "loss": "total"}, False),
     ("Different answers of a rollout", {"uniqueAnswers": "answers"}, False),
     ("Questions with nothing to learn", {"groupsAllEqual": "questions"}, True),
     ("Gradient norm", {"gradNorm": "norm"}, False),
@@ -48,7 +48,7 @@ def _style(arm: Arm) -> int:
 
 def _percent(axes: Axes, *, x: bool = False) -> None:
     axis = axes.xaxis if x else axes.yaxis
-    axis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axis.set_major_formatter(lambda value, _: f"{100 * value:.3g}%")
 
 
 def _accuracies(figures: Figures) -> Figure | None:
@@ -154,9 +154,9 @@ def _logged(log: Curve, names_of: dict[str, str]) -> bool:
 
 def _reasons(figures: Figures) -> Figure | None:
     arms = [arm for arm in figures.arms if arm.reasons]
-    if not arms:
+    found = sorted({reason for arm in arms for reason in arm.reasons} - {"ok"})
+    if not found:
         return None
-    found = sorted({reason for arm in arms for reason in arm.reasons}, key=lambda r: (r != "ok", r))
     figure, [axes] = panels(1, 0.9 + 0.38 * len(arms))
     left = [0.0] * len(arms)
     for index, reason in enumerate(found):
@@ -166,7 +166,7 @@ def _reasons(figures: Figures) -> Figure | None:
             shares,
             left=left,
             height=0.6,
-            label="readable" if reason == "ok" else reason,
+            label=reason,
             # More reasons than colours: those that come round again are hatched.
             color=SERIES[index % len(SERIES)],
             hatch="///" if index >= len(SERIES) else None,
@@ -175,8 +175,7 @@ def _reasons(figures: Figures) -> Figure | None:
         left = [start + share for start, share in zip(left, shares, strict=True)]
     axes.set_yticks(range(len(arms)), [arm.title for arm in arms])
     axes.invert_yaxis()
-    axes.set_xlim(0, 1)
-    axes.grid(visible=False)
+    axes.grid(visible=False, axis="y")
     _percent(axes, x=True)
     _legend(axes)
     return figure
@@ -225,8 +224,9 @@ PLOTS: dict[str, tuple[str, str, Painter[Figures]]] = {
         "Validation accuracy while training",
         (
             "By greedy decoding. What starts from the warm-up is drawn from where the warm-up "
-            "ended. A row seen by SFT and an answer sampled by ReFT are not the same compute; "
-            f"the table has it. Curves of more than {POINTS} points are averaged in equal stretches."
+            "ended. A row and an answer are not the same compute: an answer is sampled as well, "
+            "and learned from more than once. "
+            f"Curves of more than {POINTS} points are averaged in equal stretches."
         ),
         _validation,
     ),
@@ -240,8 +240,8 @@ PLOTS: dict[str, tuple[str, str, Painter[Figures]]] = {
         _dynamics,
     ),
     "reasons": (
-        "What could be read out of the test answers",
-        "Share of greedy and sampled answers with a value, and why the others have none.",
+        "What could not be read out of the test answers",
+        "Share of greedy and sampled answers that no value could be read out of, and why.",
         _reasons,
     ),
     "losses": ("Losses", "By optimiser step.", _losses),
