@@ -27,6 +27,7 @@ neither ``landlock`` nor ``namespaces``, nothing runs.
 
 What the sandbox does not protect from: faults of the kernel, and what can be learnt from timing and
 caches of the processor. Give the pods a ``runtimeClassName`` such as gVisor's against those. A
-program can also see, without namespaces, whether a path exists and what ``stat`` says of it. It can
-claim any answer it likes, and it can use a processor for as long as its time lasts.
+program can also see, without namespaces, whether a path exists and what ``stat`` says of it, and the
+names (no more) in the standard library's directory, site-packages among them. It can claim any
+answer it likes, and it can use a processor for as long as its time lasts.
 """

@@ -66,7 +66,7 @@ class Ran:
             For ``raised`` and ``memory`` the exception's class, for ``killed`` the signal or
             ``exit``; else empty.
         value: For ``ok`` the value as text. If ``kind`` is in ``NUMERIC``, ``float(value)`` is the
-            ``float()`` of what the program returned, nan and inf included.
+            ``float()`` of what the program returned, nan and inf included; True is ``1.0``.
         seconds: Wall clock, without waiting for a free runner.
     """
 
