@@ -65,7 +65,8 @@ def frozen(network: Policy, config: Training, layout: Layout) -> Callable[[Batch
     import deepspeed  # noqa: PLC0415 - only where it is used
 
     engine, *_ = deepspeed.initialize(model=network, config=_settings(config, layout, 1))
-    return engine.eval()
+    engine.eval()
+    return engine
 
 
 def precision(layout: Layout) -> AbstractContextManager[Any]:
