@@ -20,6 +20,9 @@ _QUIET = frozenset({"", "ContainerCreating", "PodInitializing"})
 QUIET_S = 5.0
 """Seconds after which such a reason is told all the same: a missing Secret has no other."""
 
+_TRACKED = "batch.kubernetes.io/job-tracking"
+"""Finalizer of a pod whose end the Job controller has yet to take into account."""
+
 _PHASES: Mapping[str, Literal["Pending", "Running", "Succeeded", "Failed"]] = {
     "Pending": "Pending",
     "Running": "Running",
@@ -126,7 +129,7 @@ def _job(body: Body, pods: Iterable[Body], held: HeldUp | None) -> ObservedJob:
         # Let go by its queue, it stays so until the Job controller has taken notice.
         suspended=bool(spec.get("suspend")) or _is(body, "Suspended"),
         stopping="deletionTimestamp" in metadata,
-        pods=tuple(sorted((_pod(pod, held) for pod in pods), key=lambda pod: pod.index)),
+        pods=_pods(pods, held),
     )
     verdict = _verdict(body) or (held.no_pods(seen) if held else {})
     return replace(
@@ -135,6 +138,23 @@ def _job(body: Body, pods: Iterable[Body], held: HeldUp | None) -> ObservedJob:
         reason=verdict.get("reason", ""),
         message=verdict.get("message", ""),
     )
+
+
+def _pods(bodies: Iterable[Body], held: HeldUp | None) -> tuple[ObservedPod, ...]:
+    """Returns the pods of a Job, but for those that failed because it was suspended.
+
+    So a queue evicts a Job, which lives on: its controller stops tracking such a pod and deletes it.
+    """
+    seen = [
+        pod
+        for body in bodies
+        if (pod := _pod(body, held)).phase != "Failed" or not _was_let_go(body["metadata"])
+    ]
+    return tuple(sorted(seen, key=lambda pod: pod.index))
+
+
+def _was_let_go(metadata: Body) -> bool:
+    return "deletionTimestamp" in metadata and _TRACKED not in (metadata.get("finalizers") or ())
 
 
 def _is(body: Body, condition: str) -> bool:

@@ -167,6 +167,27 @@ def test_failure_is_seen_whole() -> None:
     assert seen.result.failure.reason == "InvalidData"
 
 
+GOING = {"deletionTimestamp": CREATED, "deletionGracePeriodSeconds": 120}
+TRACKED = ["batch.kubernetes.io/job-tracking"]
+
+
+def test_pods_of_an_evicted_job_have_not_failed() -> None:
+    """A pod that the Job controller let go and deleted holds its place, but its end is no failure."""
+    evicted = pod_body(terminated(143), metadata=GOING)
+    assert one_job(job_body(spec={"suspend": True}), evicted).pods == ()
+    # It may still be saving its state when the queue has admitted the Job again.
+    assert one_job(job_body(spec={"suspend": False}), evicted).pods == ()
+    saving = pod_body({"running": {}}, metadata=GOING)
+    assert [pod.phase for pod in one_job(job_body(), saving).pods] == ["Running"]
+
+
+@pytest.mark.parametrize("metadata", [{"finalizers": TRACKED}, {**GOING, "finalizers": TRACKED}])
+def test_pods_that_the_job_tracks_have_failed(metadata: dict[str, Any]) -> None:
+    """A pod that failed, or was deleted by somebody else, ends its Job's attempt."""
+    failed = pod_body(terminated(143), metadata=metadata)
+    assert [pod.phase for pod in one_job(job_body(), failed).pods] == ["Failed"]
+
+
 def test_exit_code_zero_is_success_whatever_the_reason() -> None:
     """A worker that published and whose child was killed for memory has succeeded."""
     seen = one_pod(pod_body(terminated(0, reason="OOMKilled")))
