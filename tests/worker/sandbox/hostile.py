@@ -5,6 +5,10 @@ listens, runs the corpus without those layers and prints what it saw as JSON. ``
 what is there to run into the limits of time and memory. The corpus is in ``corpus/``:
 sections ``### name: statuses`` after a beginning that belongs to all of a file. A program that gets
 what it wants answers ESCAPED.
+
+The day the sandbox has a hole, these programs run on somebody's machine. So none may do harm to what
+is not the scene's: they ask for what is forbidden in a way that has no effect where it is granted
+(signal 0 to everybody, mounts of nothing), and hurt only files and processes planted here.
 """
 
 import json
