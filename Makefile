@@ -71,6 +71,8 @@ lock: venv  ## Resolve the locks anew
 	  extras=$${part%%:*}; file=$${part##*:}; constraint=; test $$file = $(LOCK) || constraint="--constraint $(LOCK)"; \
 	  $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 	    $$(printf -- '--extra %s ' $$extras) $$constraint pyproject.toml --output-file $$file; done
+	cd tests/real && $(CURDIR)/$(UV) pip compile --quiet --universal --generate-hashes --no-deps --no-emit-index-url \
+	  --no-header --python-version 3.11 requirements.in --output-file requirements.txt
 
 cluster: venv  ## Start a development cluster in the background
 	$(RUN) -m cluster up --detach
