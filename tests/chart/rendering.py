@@ -45,6 +45,11 @@ def render(chart: Path, *arguments: str) -> list[Object]:
     return [item for item in yaml.safe_load_all(answer.stdout) if item]
 
 
+def readme(chart: Path) -> str:
+    """Returns the chart's README."""
+    return (chart / "README.md").read_text()
+
+
 def of_kind(objects: list[Object], kind: str) -> list[Object]:
     """Returns the objects of a kind."""
     return [item for item in objects if item["kind"] == kind]
@@ -54,6 +59,25 @@ def only(objects: list[Object], kind: str) -> Object:
     """Returns the one object of a kind."""
     (found,) = of_kind(objects, kind)
     return found
+
+
+def pods(objects: list[Object]) -> list[Object]:
+    """Returns the spec of every pod, whatever creates it."""
+    templates = [item["spec"]["template"]["spec"] for item in objects if "template" in _spec(item)]
+    return [*templates, *(item["spec"] for item in of_kind(objects, "Pod"))]
+
+
+def containers(objects: list[Object]) -> list[Object]:
+    """Returns every container of every pod."""
+    return [
+        container
+        for pod in pods(objects)
+        for container in (*pod.get("initContainers", ()), *pod["containers"])
+    ]
+
+
+def _spec(item: Object) -> Object:
+    return item.get("spec") or {}
 
 
 def container(objects: list[Object]) -> Object:
