@@ -183,6 +183,8 @@ def _standard(entry: str) -> bool:
 def readable(packages: Sequence[str]) -> list[str]:
     """Returns what programs may read: the standard library, packages, shared libraries.
 
+    No path lies below another one.
+
     The standard library is listed entry by entry, because site-packages lies in it.
 
     Args:
@@ -195,8 +197,8 @@ def readable(packages: Sequence[str]) -> list[str]:
     ]
     system = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"]
     beside = [str(path) for path in _LIBRARY.parent.glob("lib*.so*")]
-    found = [path for path in (*system, *beside, *standard, *packages) if Path(path).exists()]
-    return sorted(set(found))
+    found = {path for path in (*system, *beside, *standard, *packages) if Path(path).exists()}
+    return sorted(path for path in found if found.isdisjoint(map(str, Path(path).parents)))
 
 
 def _lock_in(
