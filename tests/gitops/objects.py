@@ -10,7 +10,7 @@ from planning import builders
 
 Body = dict[str, Any]
 
-UNSEEN: Body = {"observedGeneration": 0, "phase": "Pending"}
+UNSEEN: Body = RunStatus().dump()
 """What the API server shows of a run before the operator does; see its definition."""
 
 _WORKING = builders.job("import", builders.pod())
