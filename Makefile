@@ -16,10 +16,10 @@ CLUSTER ?= new
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo proof demo-real test test-unit lint format cluster cluster-down bench images generate lock clean
+.PHONY: help venv demo proof demo-real test test-unit e2e lint format cluster cluster-down bench images generate lock clean
 
 help:  ## Show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 venv: $(STAMP)  ## Install everything, from the lock with hashes, into .venv
 
@@ -48,6 +48,10 @@ test: venv  ## Run every test that needs neither root nor a GPU
 
 test-unit: venv  ## Run the tests that need no cluster and no server
 	$(RUN) -m pytest -m "not cluster" $(PYTEST_ARGS)
+
+e2e: venv  ## Run the tests on a real node; needs root on Debian, installs packages there
+	@test "$$(id -u)" = 0 || { echo "make e2e needs root: it makes namespaces, mounts and cgroups" >&2; exit 1; }
+	$(RUN) -m pytest tests/e2e_node $(PYTEST_ARGS)
 
 lint: venv  ## Check style, types, layers, and that generated files are up to date
 	$(BIN)/ruff check .

@@ -36,29 +36,34 @@ class Authority:
 
     Args:
         directory: Where the files go; it is created.
-        server_addresses: Addresses every certificate is valid for besides localhost.
     """
 
-    def __init__(self, directory: Path, server_addresses: tuple[str, ...] = ()) -> None:
+    def __init__(self, directory: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory = directory
-        self._addresses = ("127.0.0.1", *server_addresses)
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name("autodidact-development")
         self._certificate = self._sign_itself()
         self.certificate = directory / "ca.crt"
         self.certificate.write_bytes(_pem(self._certificate))
 
-    def issue(self, file_name: str, common_name: str, organization: str = "") -> KeyPair:
-        """Write a new key and a certificate for it, good for servers and clients alike."""
+    def issue(
+        self, file_name: str, common_name: str, organization: str = "", *addresses: str
+    ) -> KeyPair:
+        """Write a new key and a certificate for it, good for servers and clients alike.
+
+        Servers may be at localhost and at the addresses given.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.DNSName(name) for name in _SERVER_NAMES]
-        addresses = [x509.IPAddress(ipaddress.ip_address(text)) for text in self._addresses]
+        places = {ipaddress.ip_address(text) for text in ("127.0.0.1", *addresses)}
         usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         certificate = (
             _builder(_name(common_name, organization), self._name, key.public_key())
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([*names, *addresses]), critical=False)
+            .add_extension(
+                x509.SubjectAlternativeName([*names, *map(x509.IPAddress, places)]), critical=False
+            )
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
             .add_extension(self._authority_identifier(), critical=False)
             .sign(self._key, hashes.SHA256())

@@ -36,6 +36,7 @@ from cluster.processes import Keeper, PortTakenError, Process, ProcessError, fre
 SERVICE_ADDRESSES = "10.96.0.0/16"
 _FIRST_SERVICE_ADDRESS = "10.96.0.1"
 _START_ATTEMPTS = 3
+_LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,8 @@ class Options:
     Attributes:
         fast: Lift the client limits of the controller manager and the scheduler, without which a
             fifty-run load measures them instead of the operator.
+        address: Where the API server listens and what it tells pods; an address other than the
+            loopback's lets nodes reach it that have a network of their own.
         audit_rules: Audit policy rules that come before the usual ones.
         api_server_arguments: Further arguments of kube-apiserver.
         controller_manager_arguments: Further arguments of kube-controller-manager.
@@ -52,6 +55,7 @@ class Options:
     """
 
     fast: bool = False
+    address: str = _LOOPBACK
     audit_rules: Sequence[dict[str, Any]] = ()
     api_server_arguments: Sequence[str] = ()
     controller_manager_arguments: Sequence[str] = ()
@@ -140,7 +144,7 @@ class Cluster:
     @property
     def api_url(self) -> str:
         """The API server's URL."""
-        return f"https://127.0.0.1:{self._ports.api}"
+        return f"https://{self._options.address}:{self._ports.api}"
 
     def api(self, user_agent: str = "cluster") -> Api:
         """Return an administrator's client, for `async with`."""
@@ -208,7 +212,7 @@ class Cluster:
         """Kill the API server and bring it back on the same port; watches break."""
         self._api_server.stop(grace_s=0.0)
         self._start_api_server()
-        self._api_server.wait_until(lambda: self._answers(self._ports.api, "readyz"))
+        self._api_server.wait_until(self._api_server_is_ready)
 
     def add_node(self, settings: NodeSettings | None = None) -> NodeProcess:
         """Start a process node in a process of its own; return when it is Ready."""
@@ -217,9 +221,18 @@ class Cluster:
         node.start()
         return node
 
-    def issue_certificate(self, name: str, common_name: str, organization: str = "") -> KeyPair:
-        """Return a certificate of the cluster's authority, for a client or a server."""
-        return self._authority.issue(name, common_name, organization)
+    def issue_certificate(
+        self, name: str, common_name: str, organization: str = "", *addresses: str
+    ) -> KeyPair:
+        """Return a certificate of the cluster's authority, for a client or a server.
+
+        Args:
+            name: Of its files.
+            common_name: The user, for a client.
+            organization: The group, for a client.
+            addresses: Where a server listens, besides the loopback address.
+        """
+        return self._authority.issue(name, common_name, organization, *addresses)
 
     def write_kubeconfig(self, name: str, common_name: str, organization: str = "") -> Path:
         """Write a kubeconfig for a user and a group of the caller's choice."""
@@ -236,8 +249,9 @@ class Cluster:
         return self._authority.certificate
 
     def _prepare_files(self) -> None:
-        self._authority = Authority(self.directory / "pki", (_FIRST_SERVICE_ADDRESS,))
-        self._serving = self._authority.issue("serving", "kube-apiserver")
+        addresses = (_FIRST_SERVICE_ADDRESS, self._options.address)
+        self._authority = Authority(self.directory / "pki")
+        self._serving = self._authority.issue("serving", "kube-apiserver", "", *addresses)
         self._kubelet_client = self._authority.issue(
             "kubelet-client", "kube-apiserver-kubelet-client", "system:masters"
         )
@@ -267,7 +281,7 @@ class Cluster:
         self.minio.launch()
         etcd.wait_until(lambda: self._answers(self._ports.etcd, "health"))
         self._start_api_server()
-        self._api_server.wait_until(lambda: self._answers(self._ports.api, "readyz"))
+        self._api_server.wait_until(self._api_server_is_ready)
         manager = self._start_controller_manager()
         scheduler = self._start_scheduler()
         manager.wait_until(lambda: self._answers(self._ports.controller_manager, "healthz"))
@@ -304,11 +318,11 @@ class Cluster:
     def _start_api_server(self) -> None:
         self._api_server = self._launch(
             "kube-apiserver",
-            "--bind-address=127.0.0.1",
+            f"--bind-address={self._options.address}",
             f"--secure-port={self._ports.api}",
-            # There is no other machine to advertise to, and loopback endpoints are refused.
-            "--advertise-address=127.0.0.1",
-            "--endpoint-reconciler-type=none",
+            f"--advertise-address={self._options.address}",
+            # Endpoints on the loopback are refused, and with it there is nobody to use them.
+            *(["--endpoint-reconciler-type=none"] if self._options.address == _LOOPBACK else []),
             f"--etcd-servers=https://127.0.0.1:{self._ports.etcd}",
             f"--etcd-cafile={self._authority.certificate}",
             f"--etcd-certfile={self._serving.certificate}",
@@ -371,8 +385,11 @@ class Cluster:
         environment = {"PATH": os.defpath, "HOME": str(self.directory)}
         return self._keeper.start(name, [self._binaries[name], *arguments], environment)
 
-    def _answers(self, port: int, path: str) -> bool:
-        url = f"https://127.0.0.1:{port}/{path}"
+    def _api_server_is_ready(self) -> bool:
+        return self._answers(self._ports.api, "readyz", self._options.address)
+
+    def _answers(self, port: int, path: str, address: str = _LOOPBACK) -> bool:
+        url = f"https://{address}:{port}/{path}"
         try:
             with urlopen(url, timeout=2, context=self._tls) as answer:
                 return bool(answer.status == 200)

@@ -28,7 +28,7 @@ HEARTBEAT_S = 20.0
 
 _KUBERNETES_VERSION = "v1.37.2"
 # Without these the server calls itself v0.0.0 and clients complain.
-_KUBERNETES_VARIABLES = {
+KUBERNETES_VARIABLES = {
     "k8s.io/component-base/version.gitVersion": _KUBERNETES_VERSION,
     "k8s.io/component-base/version.gitMajor": "1",
     "k8s.io/component-base/version.gitMinor": "37",
@@ -79,7 +79,7 @@ MODULES = (
             for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
         },
         expected="7 minutes",
-        variables=_KUBERNETES_VARIABLES,
+        variables=KUBERNETES_VARIABLES,
     ),
     Module(name="helm", binaries={"helm": "helm"}, expected="1 minute"),
     Module(name="gitops", binaries={"gitops": "gitops"}, expected="1 minute"),

@@ -1,0 +1,106 @@
+"""containerd on a machine, with images that stay from one machine to the next.
+
+Unpacked images take gigabytes, so they lie in the cache; one machine uses them at a time.
+"""
+
+import fcntl
+import json
+import shlex
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from cluster import tools
+from cluster.processes import Process, ProcessError
+from real_node.configuration import SOCKET
+from real_node.machine import Machine, run
+
+_CTR = ("ctr", f"--address={SOCKET}", "--namespace=k8s.io")
+# Only what imports images: without Kubernetes' part nothing starts what the last machine left.
+_BARE = """\
+version = 2
+root = "{root}"
+state = "/run/containerd"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+
+[grpc]
+address = "{socket}"
+"""
+
+
+class ImageStore:
+    """A machine's containerd and what it has.
+
+    Attributes:
+        directory: containerd's root directory.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        cache = tools.cache_directory() / "node"
+        self.directory = cache / "containerd"
+        self.directory.mkdir(parents=True, exist_ok=True)
+        # Held until this process ends.
+        self._lock = (cache / "containerd.lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tools.print_progress("waiting for another real node on this machine to end")
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def hold(self, images: Iterable[str]) -> None:
+        """Makes these images of buildah's the only ones here; nothing else must be running."""
+        wanted = set(images)
+        bare = self._machine.directory / "containerd-bare.toml"
+        bare.write_text(_BARE.format(root=self.directory, socket=SOCKET))
+        process = self._start(bare)
+        leftover = self._ctr("containers", "list", "--quiet").split()
+        if leftover:
+            self._ctr("containers", "remove", *leftover)
+        present = set(self._ctr("images", "list", "--quiet").split())
+        if present - wanted:
+            self._ctr("images", "remove", "--sync", *sorted(present - wanted))
+        for image in sorted(wanted - present):
+            self._import(image)
+        process.stop(grace_s=10.0)
+
+    def serve(self, configuration: Path) -> None:
+        """Starts containerd for a kubelet; returns when it answers."""
+        self._start(configuration)
+
+    def close(self) -> None:
+        """Lets another machine use the images; this one's containerd must have ended."""
+        self._lock.close()
+
+    def _start(self, configuration: Path) -> Process:
+        process = self._machine.start("containerd", ["containerd", f"--config={configuration}"])
+        process.wait_until(self._answers)
+        return process
+
+    def _answers(self) -> bool:
+        try:
+            self._ctr("version")
+        except ProcessError:
+            return False
+        return True
+
+    def _ctr(self, *arguments: str) -> str:
+        return self._machine.run(*_CTR, *arguments)
+
+    def _import(self, image: str) -> None:
+        """Imports an image; layers that are here already are not moved again."""
+        with tempfile.TemporaryDirectory(dir=self.directory.parent) as scratch:
+            layout = Path(scratch)
+            run("buildah", "push", "--disable-compression", image, f"oci:{layout}:image")
+            index = json.loads((layout / "index.json").read_text())
+            index["manifests"][0]["annotations"] = {"io.containerd.image.name": image}
+            (layout / "index.json").write_text(json.dumps(index))
+            present = set(self._ctr("content", "list", "--quiet").split())
+            blobs = [
+                str(blob.relative_to(layout))
+                for blob in (layout / "blobs" / "sha256").iterdir()
+                if f"sha256:{blob.name}" not in present
+            ]
+            pack = ["tar", f"--directory={layout}", "--create", "oci-layout", "index.json", *blobs]
+            unpack = [*_CTR, "images", "import", "-"]
+            self._machine.run("sh", "-c", f"{shlex.join(pack)} | {shlex.join(unpack)}")
