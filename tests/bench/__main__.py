@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from bench import answers, control, figures, sandbox, worker
+from bench import answers, control, figures, ppo, sandbox, worker
 from bench.figures import Figure, Machine
 
 Part = Callable[[], list[Figure]]
-PARTS = ("gap", "throughput", "worker", "run", "answers", "sandbox")
+PARTS = ("gap", "throughput", "worker", "run", "answers", "sandbox", "ppo")
 
 
 @click.command()
@@ -39,6 +39,7 @@ def main(
         "run": lambda: worker.whole_run(small=quick),
         "answers": lambda: answers.comparisons(repetitions),
         "sandbox": lambda: sandbox.programs(repetitions),
+        "ppo": lambda: ppo.training(repetitions),
     }
     machine = Machine.here()
     found = [figure for part in parts or PARTS for figure in measures[part]()]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from autodidact_contract.stages import EXIT_PUBLISHED, EXIT_STOPPED, Result, StageTask
-from worker import chain
+from worker import chain, online_stages
 from worker.conftest import NAMESPACE, Bench
 from worker.test_training import INSTRUCTIONS, PAIRS
 
@@ -67,6 +67,13 @@ def stage(kind: str, bench: Bench, llama: Path) -> StageTask:
     if kind == "train-sft":
         inputs = {"model": model, "instructions": bench.put_rows(list(INSTRUCTIONS))}
         return StageTask(name=kind, config=chain.sft_config(**SMALL), inputs=inputs)
+    if kind == "train-ppo":
+        rows = bench.put_rows(list(online_stages.PROBLEMS))
+        six = bench.put("import", online_stages.write_model(bench.folder / "six"))
+        config = online_stages.ppo_config(epochs=20, validation={"keep": "best"})
+        return StageTask(
+            name=kind, config=config, inputs={"model": six, "questions": rows, "validation": rows}
+        )
     pairs = b"".join(pair.model_dump_json(by_alias=True).encode() + b"\n" for pair in PAIRS)
     inputs = {"model": model, "pairs": bench.put("build-pairs", {"pairs-00000.jsonl": pairs})}
     return StageTask(name=kind, config=chain.dpo_config(**SMALL), inputs=inputs)
@@ -96,7 +103,7 @@ def digest_of(bench: Bench, kind: str) -> str:
     return found.digest
 
 
-@pytest.mark.parametrize("kind", ["train-sft", "train-dpo"])
+@pytest.mark.parametrize("kind", ["train-sft", "train-dpo", "train-ppo"])
 def test_a_stopped_training_goes_on(
     kind: str, new_bench: Callable[[str], Bench], llama: Path, watchman: Watchman
 ) -> None:
@@ -139,3 +146,28 @@ def test_a_killed_training_leaves_nothing_half_done(
     assert not list(bench.store.entries(f"{NAMESPACE}/artifacts/{kind}"))
     assert start(bench, task, watchman).wait() == EXIT_PUBLISHED
     assert digest_of(bench, kind)
+
+
+def test_a_killed_ppo_goes_on_from_its_checkpoint(
+    new_bench: Callable[[str], Bench],
+    llama: Path,
+    watchman: Watchman,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SIGKILL in the middle of a rollout's steps; the next attempt ends with the same bytes."""
+    kind = "train-ppo"
+    quiet = new_bench("quiet")
+    assert start(quiet, stage(kind, quiet, llama), watchman).wait() == EXIT_PUBLISHED
+    monkeypatch.setenv("AUTODIDACT_CHECKPOINT_SECONDS", "0")
+    disturbed = new_bench("disturbed")
+    task = stage(kind, disturbed, llama)
+    watchman.after = 10  # of four steps a rollout
+
+    first = start(disturbed, task, watchman)
+    assert watchman.reached.wait(timeout=120)
+    first.kill()
+
+    assert first.wait() == -signal.SIGKILL
+    assert list(disturbed.store.entries(f"{NAMESPACE}/checkpoints/"))
+    assert start(disturbed, task, watchman).wait() == EXIT_PUBLISHED
+    assert digest_of(disturbed, kind) == digest_of(quiet, kind)

@@ -7,6 +7,8 @@ folder for each training in the folder that is the first argument.
 import json
 import os
 import sys
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,20 @@ ENGINES = ("zero2", "zero3", "none")
 """DeepSpeed first: it has to make the process group."""
 
 
+TRAININGS: Mapping[str, Callable[[], Any]] = {
+    "ppo": online_stages.ppo_config,
+    "critic": partial(online_stages.ppo_config, value_network="separate", value_warmup_steps=1),
+    "lora": partial(online_stages.ppo_config, lora=online_stages.LORA),
+    "st": online_stages.st_config,
+}
+"""What is trained, by name."""
+
+
 def main(folder: Path) -> None:
-    """Trains with each engine once as it is, once stopped after its first rollout, and by LoRA."""
+    """Trains everything with each engine, and PPO once more, stopped after its first rollout."""
     # Or DeepSpeed would compile it first; gloo does the same.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    _partition_everything()
     inputs = {name: folder / name for name in ("model", "questions", "validation")}
     rank = os.environ["RANK"]
 
@@ -36,20 +48,31 @@ def main(folder: Path) -> None:
 
     for engine in ENGINES:
         os.environ["AUTODIDACT_DEEPSPEED"] = engine
-        config = online_stages.ppo_config()
-        run(f"ppo-{engine}", config)
-        run(f"st-{engine}", online_stages.st_config())
-        run(f"lora-{engine}", online_stages.ppo_config(lora=online_stages.LORA))
+        for kind, config in TRAININGS.items():
+            run(f"{kind}-{engine}", config())
         store = open_store(str(folder / f"store-{engine}"))
         try:
-            run(f"stopped-{engine}", config, store=store, stopping=lambda: True)
+            run(f"stopped-{engine}", TRAININGS["ppo"](), store=store, stopping=lambda: True)
         except StoppedError:
-            run(f"resumed-{engine}", config, store=store)
+            run(f"resumed-{engine}", TRAININGS["ppo"](), store=store)
     layout = Layout.of_environment()
     values, mask = online_stages.UNEVEN
     share = slice(layout.rank, None, layout.world)
     white = ppo.whiten(values[share], mask[share], lambda tensor: distributed.total(tensor, layout))
     (folder / f"white-{rank}.json").write_text(json.dumps(white.tolist()))
+
+
+def _partition_everything() -> None:
+    """Has ZeRO-3 partition these weights too, which it would keep whole as they are so few."""
+    original = distributed.deepspeed_config
+
+    def config(layout: Layout) -> Any:
+        found = original(layout)
+        if found is not None:
+            found["zero_optimization"]["stage3_param_persistence_threshold"] = 0
+        return found
+
+    distributed.deepspeed_config = config
 
 
 if __name__ == "__main__":

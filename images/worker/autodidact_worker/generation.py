@@ -40,6 +40,7 @@ class Request:
         n: Number of samples.
         seed_key: Everything the noise depends on besides the sample index, see ``seed_key``.
         max_new_tokens: Tokens of a completion at most, if that is less than the sampling's.
+        ids: The prompt's tokens, from who has them already.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Request:
     n: int
     seed_key: str
     max_new_tokens: int | None = None
+    ids: Sequence[int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +157,7 @@ class TransformersGenerator:
     def _rows(self, requests: Sequence[Request], sampling: Sampling) -> list[_Row]:
         rows = []
         for number, request in enumerate(requests):
-            ids = models.prompt_ids(self.tokenizer, request.prompt)
+            ids = list(request.ids or models.prompt_ids(self.tokenizer, request.prompt))
             if not self._room(len(ids), request.max_new_tokens or sampling.max_new_tokens):
                 raise UserError(
                     "PromptTooLong",

@@ -274,6 +274,7 @@ class Loop:
                 if not over:
                     self._pause(grader)
             counts = self._counts(grader)
+        self._report(state.steps, plan.steps)
         log.info("phases %s", " ".join(f"{k}={v:.1f}" for k, v in sorted(self._seconds.items())))
         self._write()
         return self._output(counts)

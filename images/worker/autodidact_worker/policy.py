@@ -152,8 +152,10 @@ class ActorCritic(Policy):
         if self.critic is not None:
             states = self.critic(**self._inputs(batch)).last_hidden_state
         states = states[:, -batch.mask.shape[1] - 1 : -1]  # (B, T, hidden)
-        values = self.head(states.detach() if self.head_only else states)[..., 0]
-        return log_probs, values.float()
+        if self.head_only:
+            # Times 0, not cut off: DDP and DeepSpeed want a gradient of every parameter.
+            states = states.detach() + 0.0 * states
+        return log_probs, self.head(states)[..., 0].float()
 
 
 def _linear(width: int, seed: int, *, zero: bool) -> nn.Linear:

@@ -164,6 +164,7 @@ class Sampler:
                 f"{problem.id}/{visit.number}",
             ),
             max_new_tokens=min(config.sampling.max_new_tokens, self._limit - len(prompt)),
+            ids=prompt,
         )
 
 

@@ -196,7 +196,7 @@ class Ppo:
             log_probs, seen.log_probs, seen.advantages, mask, config.clip_ratio
         ).mean()
         value = ppo.value_losses(values, seen.values, seen.returns, mask, config.clip_value).mean()
-        # Times 0, not left out: DDP and DeepSpeed want a gradient of every parameter.
+        # Times 0 rather than left out, see ``ActorCritic``.
         loss = policy * (0.0 if head_only else 1.0) + config.value_coefficient * value
         with torch.no_grad():
             ratio = ppo.ratios(log_probs, seen.log_probs, mask)

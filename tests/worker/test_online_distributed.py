@@ -1,0 +1,82 @@
+"""Online training on two processes: every engine makes the steps of one process."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from autodidact_worker import ppo, safety
+from worker import online_stages, two_ranks
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of all trainings of two ranks, and of the same on one process."""
+    folder = tmp_path_factory.mktemp("ranks")
+    inputs = {"model": online_stages.write_model(folder / "model")}
+    inputs |= online_stages.write_inputs(folder)
+    for engine in two_ranks.ENGINES:
+        (folder / f"store-{engine}").mkdir()
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "AUTODIDACT_WORLD_SIZE": "2",
+        "DS_ACCELERATOR": "cpu",
+    }
+    done = subprocess.run(
+        [sys.executable, *command, two_ranks.__file__, str(folder)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    for kind, config in two_ranks.TRAININGS.items():
+        online_stages.run(config(), inputs, folder / f"{kind}-alone")
+    return folder
+
+
+def curve(folder: Path) -> list[dict[str, float]]:
+    """The lines of a training."""
+    return [json.loads(line) for line in (folder / "out" / safety.CURVE).read_text().splitlines()]
+
+
+@pytest.mark.parametrize("engine", two_ranks.ENGINES)
+@pytest.mark.parametrize("kind", two_ranks.TRAININGS)
+def test_engines_make_the_same_steps(trained: Path, kind: str, engine: str) -> None:
+    """Losses, norms, rewards and all else, rollout by rollout; and the model is the same."""
+    alone, found = curve(trained / f"{kind}-alone"), curve(trained / f"{kind}-{engine}")
+    assert len(alone) == len(found)
+    for line, wanted in zip(found, alone, strict=True):
+        assert line == pytest.approx(wanted, rel=1e-3, abs=1e-4)
+    names = [
+        {path.name for path in (trained / f"{kind}-{name}" / "out").iterdir()}
+        for name in ("alone", engine)
+    ]
+    assert names[0] == names[1]
+
+
+@pytest.mark.parametrize("engine", two_ranks.ENGINES)
+def test_every_engine_resumes(trained: Path, engine: str) -> None:
+    """Stopped after the first rollout and resumed, both ranks end with the very same bits."""
+    undisturbed, resumed = (trained / f"{name}-{engine}" for name in ("ppo", "resumed"))
+    assert not list((trained / f"stopped-{engine}" / "out").iterdir())
+    assert curve(resumed) == curve(undisturbed)
+    assert online_stages.digest(resumed / "out") == online_stages.digest(undisturbed / "out")
+
+
+def test_whitening_is_over_all_ranks(trained: Path) -> None:
+    """Two ranks with unequally many actions get what one has with all of them."""
+    values, mask = online_stages.UNEVEN
+    wanted = ppo.whiten(values, mask)
+    for rank in range(2):
+        found = torch.tensor(json.loads((trained / f"white-{rank}.json").read_text()))
+        assert torch.allclose(found, wanted[rank::2], atol=1e-6)
+        assert not torch.allclose(found, ppo.whiten(values[rank::2], mask[rank::2]), atol=1e-2)
