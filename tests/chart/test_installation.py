@@ -1,12 +1,24 @@
+import base64
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from minio import Minio
 
+from chart import rendering
 from cluster.control_plane import Cluster
+from cluster.object_store import ObjectStore
+from cluster.waiting import eventually
+from installation import NODE, RELEASE, SYSTEM, Installation
 
+EXAMPLE = rendering.CHART.parents[1] / "crds" / "examples" / "selfreward-minimal.yaml"
 PROFILE = "computeprofile/default"
 UPGRADE = ("--set", "computeProfiles.default.nodes=2,computeProfiles.large.nodes=8")
 
@@ -86,3 +98,87 @@ def test_operator_may_do_its_work_and_no_more(plane: Cluster, chart: Path, place
     assert not may("get", "secrets", place)
     assert not may("create", "pods")
     assert not may("patch", "selfrewardruns.autodidact.dev")
+
+
+def test_definitions_are_upgraded_with_the_chart(
+    plane: Cluster, chart: Path, place: str, tmp_path: Path
+) -> None:
+    """A field that an older chart did not know is there after an upgrade, and so are the runs."""
+    older = tmp_path / "older"
+    shutil.copytree(chart, older)
+    file = older / "files" / "crds" / "selfrewardruns.yaml"
+    definition = yaml.safe_load(file.read_text())
+    spec = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    del spec["properties"]["ttlSecondsAfterFinished"]
+    file.write_text(yaml.safe_dump(definition))
+    run = yaml.safe_load(EXAMPLE.read_text())
+    run["metadata"] = {"name": "first", "namespace": "default"}
+    newer = {**run, "spec": {**run["spec"], "ttlSecondsAfterFinished": 60}}
+    strict = ("apply", "--server-side", "--validate=strict", "-f", "-")
+
+    _upgrade(plane, older, place)
+    before = plane.kubectl(*strict, "-o", "jsonpath={.metadata.uid}", input_text=json.dumps(run))
+    assert "not declared" in _refusal(plane, *strict, input_text=json.dumps(newer))
+    _upgrade(plane, chart, place)
+    # The API server learns of a definition a moment after it was stored.
+    eventually(lambda: not _refusal(plane, *strict, input_text=json.dumps(newer)))
+    after = plane.get("selfrewardrun", "first", "default")
+    assert after["metadata"]["uid"] == before
+    assert after["spec"]["ttlSecondsAfterFinished"] == 60
+
+
+def _refusal(plane: Cluster, *arguments: str, input_text: str) -> str:
+    """Runs kubectl; returns why it failed, nothing if it did not."""
+    done = subprocess.run(
+        [plane.tool("kubectl"), *arguments],
+        env=os.environ | plane.environment,
+        input=input_text,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stderr if done.returncode else ""
+
+
+def test_minio_keeps_its_password(plane: Cluster, chart: Path, place: str) -> None:
+    """The password is made up at the first installation and is the same after an upgrade."""
+    # There is no node, so that hooks would wait for ever.
+    given = ("--set", "minio.enabled=true", "--no-hooks")
+
+    def passwords() -> set[str]:
+        secrets = [_get(plane, "secret/autodidact-store", "-n", n) for n in (place, "default")]
+        return {base64.b64decode(secret["data"]["secretKey"]).decode() for secret in secrets}
+
+    _upgrade(plane, chart, place, *given)
+    [first] = passwords()
+    assert len(first) == 32
+    pods = ("pods", "-n", place, "-l", "app.kubernetes.io/name=minio")
+    plane.kubectl("wait", "--for=create", *pods, "--timeout=30s")
+    _upgrade(plane, chart, place, *given, "--set", "replicas=1")
+    assert passwords() == {first}
+
+
+def test_the_bucket_is_made_once(minio: ObjectStore) -> None:
+    """The hook's program makes the bucket, and a second time finds it."""
+    keys = {"access_key": minio.access_key, "secret_key": minio.secret_key}
+    environment = {
+        "ENDPOINT": f"http://{minio.endpoint}",
+        "BUCKET": "made-by-the-chart",
+        "ACCESS_KEY": minio.access_key,
+        "SECRET_KEY": minio.secret_key,
+    }
+    program = (rendering.CHART / "files" / "make_bucket.py").read_text()
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+        assert Minio(minio.endpoint, **keys, secure=False).bucket_exists("made-by-the-chart")
+
+
+def test_helm_test_says_whether_the_release_works() -> None:
+    """Helm test passes with a healthy operator, and fails when a kind is not served."""
+    with Cluster() as cluster:
+        cluster.add_node(NODE)
+        Installation(cluster=cluster).install()
+        test = ("test", RELEASE, "--namespace", SYSTEM, "--timeout", "60s")
+        assert "Succeeded" in cluster.helm(*test)
+        cluster.kubectl("delete", "crd", "reftruns.autodidact.dev")
+        assert "Failed" in cluster.helm(*test, check=False)

@@ -118,6 +118,27 @@ def another(house: House) -> Iterator[None]:
             second.terminate()
 
 
+class changed:  # noqa: N801 - used as a function
+    """Changes values of the release for a while."""
+
+    def __init__(self, installed: Installation, **values: Any) -> None:
+        self._installed = installed
+        self._values = values
+
+    def __enter__(self) -> None:
+        self._upgrade({**self._installed.values, **self._values})
+
+    def __exit__(self, *_: object) -> None:
+        kept = {k: v for k, v in self._installed.values.items() if k not in self._values}
+        self._upgrade(kept)
+
+    def _upgrade(self, values: dict[str, Any]) -> None:
+        self._installed.values = values
+        self._installed.helm()
+        rollout = ("rollout", "status", f"deployment/{DEPLOYMENT}", "--timeout=60s")
+        self._installed.cluster.kubectl("-n", SYSTEM, *rollout)
+
+
 @dataclass(kw_only=True)
 class Place:
     """A namespace, and short ways to do in it what people do.

@@ -1,13 +1,11 @@
 """The operator dies in the middle of runs: nothing is done twice and nothing is lost."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from e2e import manifests
-from e2e.house import House, Place, another, digests
-from installation import DEPLOYMENT, SYSTEM, Installation
+from e2e.house import House, Place, another, changed, digests
 
 JOBS = (
     "import",
@@ -26,27 +24,6 @@ def alone(house: House) -> Iterator[House]:
     """The operator without leader election: it leads again as soon as it is back."""
     with changed(house.installed, leaderElection=False):
         yield house
-
-
-class changed:  # noqa: N801 - used as a function
-    """Changes values of the release for a while."""
-
-    def __init__(self, installed: Installation, **values: Any) -> None:
-        self._installed = installed
-        self._values = values
-
-    def __enter__(self) -> None:
-        self._upgrade({**self._installed.values, **self._values})
-
-    def __exit__(self, *_: object) -> None:
-        kept = {k: v for k, v in self._installed.values.items() if k not in self._values}
-        self._upgrade(kept)
-
-    def _upgrade(self, values: dict[str, Any]) -> None:
-        self._installed.values = values
-        self._installed.helm()
-        rollout = ("rollout", "status", f"deployment/{DEPLOYMENT}", "--timeout=60s")
-        self._installed.cluster.kubectl("-n", SYSTEM, *rollout)
 
 
 @pytest.mark.parametrize("moment", ["at work", "published"])
