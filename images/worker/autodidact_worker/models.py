@@ -42,12 +42,36 @@ def load(path: Path) -> Loaded:
     return _kept[path]
 
 
+def load_classifier(path: Path) -> Loaded:
+    """Returns a classifier of sequences and its tokenizer, as ``load`` does a language model.
+
+    Raises:
+        UserError: ``InvalidModel``: the directory is not one; a language model would be given a
+            head of random numbers.
+    """
+    from transformers import AutoModelForSequenceClassification  # noqa: PLC0415 - as below
+
+    path = path.resolve()
+    if path not in _kept:
+        forget()
+        loaded = _load(path, AutoModelForSequenceClassification)
+        said = loaded.model.config.architectures or []
+        if type(loaded.model).__name__ not in said:
+            raise UserError(
+                "InvalidModel",
+                f"{path.name} is a {', '.join(said) or 'model of unknown kind'}, not a classifier; "
+                "give the artifact of train-reranker",
+            )
+        _kept[path] = loaded
+    return _kept[path]
+
+
 def forget() -> None:
     """Drops the kept model, for example before training needs the memory."""
     _kept.clear()
 
 
-def _load(path: Path) -> Loaded:
+def _load(path: Path, kind: Any = None) -> Loaded:
     import torch  # noqa: PLC0415 - seconds to import; --help must not pay them
     from transformers import AutoModelForCausalLM  # noqa: PLC0415
     from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
@@ -58,7 +82,7 @@ def _load(path: Path) -> Loaded:
     gpu = torch.cuda.is_available()
     tokenizer = load_tokenizer(path)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model = (kind or AutoModelForCausalLM).from_pretrained(
             path,
             dtype=torch.bfloat16 if gpu else torch.float32,
             device_map="auto" if gpu else None,

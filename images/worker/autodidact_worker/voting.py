@@ -97,26 +97,31 @@ def powers_of_two(n: int) -> tuple[int, ...]:
     return tuple(1 << power for power in range(n.bit_length()))
 
 
-def rerank(candidates: Sequence[_C], scores: Sequence[float], rules: Answers) -> _C | None:
-    """Returns the candidate with the highest score; None where none has a value.
+def candidates(samples: Sequence[_C], rules: Answers) -> list[_C]:
+    """Returns the answers that compete in reranking: the first of each text, with a value.
 
-    Of equal texts the first one competes, of equal scores the first one wins. Candidates whose
-    value could not vote do not compete, and under ``rcCompat`` neither do choices that are no
-    letter.
+    Those whose value could not vote do not compete, and under ``rcCompat`` neither do choices that
+    are no letter.
 
     Args:
-        candidates: Answers in the order of sampling.
+        samples: Answers in the order of sampling.
+        rules: Which values count.
+    """
+    different = {sample.text: sample for sample in reversed(samples)}
+    return [row for row in samples if different[row.text] is row and _competes(row.value, rules)]
+
+
+def rerank(samples: Sequence[_C], scores: Sequence[float], rules: Answers) -> _C | None:
+    """Returns the candidate with the highest score, of equals the first; None where none competes.
+
+    Args:
+        samples: Answers in the order of sampling.
         scores: The reranker's score of each.
         rules: Which values count.
     """
-    best, seen = None, set()
-    for candidate, score in zip(candidates, scores, strict=True):
-        if candidate.text in seen:
-            continue
-        seen.add(candidate.text)
-        if _competes(candidate.value, rules) and (best is None or score > best[0]):
-            best = (score, candidate)
-    return best[1] if best else None
+    score = {id(sample): value for sample, value in zip(samples, scores, strict=True)}
+    competing = candidates(samples, rules)
+    return max(competing, key=lambda row: score[id(row)], default=None)
 
 
 def _competes(value: str | None, rules: Answers) -> bool:

@@ -1,6 +1,5 @@
 """One training by a library's trainer: resume, train, write the model, say what happened."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from autodidact_contract.artifacts import Mean
 from autodidact_contract.stages import Training
-from autodidact_worker import adapters, distributed, grading, safety
+from autodidact_worker import adapters, distributed, grading, training
 from autodidact_worker.distributed import Layout
 from autodidact_worker.errors import StoppedError, UserError
 from autodidact_worker.frame import Context, Output
@@ -198,9 +197,7 @@ def _resume(trainer: Any) -> str | None:
 
 
 def _save(trainer: Any) -> None:
-    """Writes the model as Hugging Face does, and its curve; refuses to write anything else."""
-    begin, layout, out = trainer.begin, trainer.layout, trainer.ours.out
-    weights = None
+    begin, layout, weights = trainer.begin, trainer.layout, None
     if layout.engine != "none":
         weights = trainer.accelerator.get_state_dict(trainer.deepspeed)
     if layout.rank:
@@ -208,19 +205,10 @@ def _save(trainer: Any) -> None:
     model = trainer.accelerator.unwrap_model(trainer.model)
     if weights is None:
         model = adapters.merged(model)
-        # What came in 16 bits goes out in 16 bits.
-        model.to(begin.dtype)
-        model.config.dtype = begin.dtype
     else:
         weights = adapters.merged_weights(model, weights)
         model = adapters.plain(model)
-    for name, value in begin.kept.items():
-        setattr(model.config, name, value)
-    model.save_pretrained(out, state_dict=weights)
-    begin.tokenizer.save_pretrained(out)
-    lines = [json.dumps(line) for line in _curve(trainer)]
-    (out / safety.CURVE).write_text("".join(f"{line}\n" for line in lines))
-    safety.check(out)
+    training.write(trainer.ours.out, model, begin, _curve(trainer), weights)
 
 
 def _curve(trainer: Any) -> list[dict[str, float]]:
