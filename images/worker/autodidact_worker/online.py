@@ -30,7 +30,6 @@ from autodidact_worker import (
     health,
     rollouts,
     rows,
-    safety,
     training,
     validation,
 )
@@ -401,8 +400,7 @@ class Loop:
     # What comes out.
 
     def _write(self) -> None:
-        """Writes the model and its curve; refuses to write anything else."""
-        begin, out = self._begin, self._context.out
+        """Writes the model, the best or the last, and its curve."""
         with self._engine.whole() as model:
             if self._layout.rank:
                 return
@@ -411,10 +409,9 @@ class Loop:
                 with torch.no_grad():
                     for name, tensor in load_file(self._best).items():
                         weights[name].copy_(tensor)
-            training.write(adapters.merged(model), begin, out)
-        lines = [json.dumps(line) for line in self._state.lines]
-        (out / safety.CURVE).write_text("".join(f"{line}\n" for line in lines))
-        safety.check(out)
+            training.write(
+                self._context.out, adapters.merged(model), self._begin, self._state.lines
+            )
 
     def _output(self, counts: dict[str, int]) -> Output:
         state = self._state

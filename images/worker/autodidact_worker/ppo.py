@@ -19,6 +19,9 @@ Total = Callable[[Tensor], Tensor]
 EPSILON = 1e-8
 """Added to the variance when whitening, as the published code does."""
 
+CHUNK = 1 << 22
+"""Logits that are turned into log-probabilities at a time: one answer's of a large model."""
+
 
 def alone(tensor: Tensor) -> Tensor:
     """The sum over all ranks of one rank."""
@@ -36,12 +39,13 @@ def token_log_probs(logits: Tensor, tokens: Tensor, temperature: float = 1.0) ->
     Returns:
         ``(B, T)`` float32.
     """
-    rows = []
-    for row, wanted in zip(logits, tokens, strict=True):
-        scores = row.float() if temperature == 1 else row.float() / temperature  # (T, V)
-        chosen = scores.gather(-1, wanted[:, None])[:, 0]
-        rows.append(chosen - scores.logsumexp(-1))
-    return torch.stack(rows)
+    rows = max(1, CHUNK // logits[0].numel())
+    found = []
+    for part, wanted in zip(logits.split(rows), tokens.split(rows), strict=True):
+        scores = part.float() if temperature == 1 else part.float() / temperature  # (b, T, V)
+        chosen = scores.gather(-1, wanted[..., None])[..., 0]
+        found.append(chosen - scores.logsumexp(-1))
+    return torch.cat(found)
 
 
 def token_rewards(scores: Tensor, kl: Tensor, mask: Tensor, beta: float) -> Tensor:

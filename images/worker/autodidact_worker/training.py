@@ -8,9 +8,10 @@
 The trainers themselves are in ``trainers``.
 """
 
+import json
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -264,20 +265,31 @@ def _load(kind: Any, path: Path, **settings: Any) -> Any:
         raise UserError("InvalidModel", f"cannot load the model {path.name}: {error}") from error
 
 
-def write(model: Any, begin: Start, folder: Path) -> None:
-    """Writes a model and its tokenizer as Hugging Face does.
+def write(
+    folder: Path,
+    model: Any,
+    begin: Start,
+    curve: Iterable[Mapping[str, float]],
+    weights: Mapping[str, torch.Tensor] | None = None,
+) -> None:
+    """Writes a model as Hugging Face does, and its curve; refuses to write anything else.
 
     Args:
-        model: Whole; it is changed: what came in 16 bits goes out in 16 bits.
-        begin: What it was made of.
-        folder: Where to.
+        folder: Where to; empty.
+        model: As transformers has it, without adapters; it is changed.
+        begin: What it was made of. What came in 16 bits goes out in 16 bits.
+        curve: Lines of ``training_log.jsonl``.
+        weights: All of them, as they are to be written, where those of the model are in pieces.
     """
     for name, value in begin.kept.items():
         setattr(model.config, name, value)
-    model.to(begin.dtype)
-    model.config.dtype = begin.dtype
-    model.save_pretrained(folder)
+    if weights is None:
+        model.to(begin.dtype)
+        model.config.dtype = begin.dtype
+    model.save_pretrained(folder, state_dict=weights)
     begin.tokenizer.save_pretrained(folder)
+    (folder / safety.CURVE).write_text("".join(f"{json.dumps(line)}\n" for line in curve))
+    safety.check(folder)
 
 
 def set_dropout(settings: Any, value: float) -> dict[str, float]:
