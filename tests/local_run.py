@@ -15,10 +15,8 @@ import yaml
 from autodidact_contract.artifacts import run_prefix
 from autodidact_contract.resources import RunStatus
 from autodidact_operator.local import run_ref
-from autodidact_store import open_store
 
 NAMESPACE = "default"
-_MAX_RECORD = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,18 +43,18 @@ def run(body: Mapping[str, Any], folder: Path) -> Finished:
     """Runs a manifest to its end, or goes on where it was; its files are below ``folder``.
 
     Raises:
-        subprocess.CalledProcessError: It did not succeed; the command has said why.
+        FileNotFoundError: It has no end: it was interrupted or refused, as the command has said.
     """
     folder.mkdir(parents=True, exist_ok=True)
     manifest, store = folder / "run.yaml", folder / "store"
     manifest.write_text(yaml.safe_dump(dict(body), sort_keys=False))
     before = _children()
-    _command("run", str(manifest), "--store", str(store), "--logs", str(folder / "logs"))
     ref = run_ref(body["kind"], NAMESPACE, body["metadata"]["name"], body["spec"])
-    opened = open_store(f"file://{store.resolve()}", {})
-    record = json.loads(opened.read(f"{run_prefix(NAMESPACE, ref.uid)}run.json", _MAX_RECORD))
+    record = store / run_prefix(NAMESPACE, ref.uid) / "run.json"
+    record.unlink(missing_ok=True)  # of an earlier invocation
+    _command("run", str(manifest), "--store", str(store), "--logs", str(folder / "logs"))
     return Finished(
-        status=RunStatus.model_validate(record["status"]),
+        status=RunStatus.model_validate(json.loads(record.read_bytes())["status"]),
         cpu_seconds=_children() - before,
         store=store,
     )
@@ -65,14 +63,16 @@ def run(body: Mapping[str, Any], folder: Path) -> Finished:
 def fetch_report(finished: Finished, folder: Path) -> Path:
     """Copies a run's report into a folder and returns the page."""
     where = ("--store", str(finished.store), "--output", str(folder))
-    _command("fetch", finished.status.report, *where)
+    if _command("fetch", finished.status.report, *where):
+        raise FileNotFoundError(f"{finished.store} has no report of the run")
     return folder / "report.html"
 
 
-def _command(*arguments: str) -> None:
+def _command(*arguments: str) -> int:
+    """Returns the exit code: a run that a gate has failed has an end, and a report, as well."""
     environment = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", **os.environ}
     command = [sys.executable, "-m", "autodidact_operator.cli", *arguments]
-    subprocess.run(command, env=environment, check=True)
+    return subprocess.run(command, env=environment, check=False).returncode
 
 
 def _children() -> float:

@@ -25,7 +25,7 @@ SEED = 0
 SPLITS = {"train": 160, "validation": 24, "test": 40}
 """Problems of each split of the ReFTRun."""
 
-SEED_ROWS = {"instructions": 48, "evaluations": 32, "ranked": 8}
+SEED_ROWS = {"instructions": 48, "evaluations": 40, "ranked": 8}
 """Problems of each part of the SelfRewardRun's data; none is in two."""
 
 console = Console(highlight=False, soft_wrap=True)
@@ -45,10 +45,10 @@ def main(only: tuple[str, ...], output: Path) -> None:
         finished = run(manifest(name, where), work / name)
         page = fetch_report(finished, output / f"real-{name}")
         console.print(results(finished.status.history))
-        console.print(
-            f"{finished.status.phase} after {time.monotonic() - began:.0f} s; report: {page}",
-            style="bold",
-        )
+        status = finished.status
+        told = f"{status.phase} ({status.conditions[0].message})"
+        seconds = time.monotonic() - began
+        console.print(f"{told} after {seconds:.0f} s; report: {page}", style="bold")
 
 
 def manifest(name: str, where: dict[str, str]) -> dict[str, Any]:
