@@ -226,7 +226,7 @@ def test_a_status_never_reaches_another_run(
             await kube.patch_status(RUNS, namespace, "a", {"phase": "Running"}, uid="earlier")
         with pytest.raises(ConflictError):
             await kube.patch_status(RUNS, namespace, "a", {}, resource_version="1")
-        assert "status" not in await kube.get(RUNS, namespace, "a")
+        assert (await kube.get(RUNS, namespace, "a"))["status"] == run["status"]
         await kube.delete(RUNS, namespace, "a")
         with pytest.raises(NotFoundError):
             await kube.patch_status(RUNS, namespace, "a", {}, uid=run["metadata"]["uid"])
