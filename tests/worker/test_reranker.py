@@ -192,7 +192,7 @@ def test_padding_changes_no_probability(
     together = reranking.probabilities(model, given, pad)
     alone = [reranking.probabilities(model, [ids], pad)[0] for ids in given]
     assert together == pytest.approx(alone, abs=1e-5)
-    assert max(together) - min(together) > 0.1
+    assert max(together) - min(together) > 0.01
     monkeypatch.setattr(reranking, "BATCH_TOKENS", 50)  # two batches
     assert reranking.probabilities(model, given, pad) == pytest.approx(alone, abs=1e-5)
 
