@@ -122,7 +122,7 @@ def _ours(model: Any, tokenizer: Any) -> Way:
 
     def sample(prompts: Sequence[Problem]) -> int:
         sampler = Sampler(prompts, tokenizer, 64, _config(), Layout(gpu=False))
-        found = sampler.sample(model, visits(len(prompts), len(prompts), 0))
+        found = sampler.sample(model, visits(len(prompts), 0, len(prompts), 0))
         return sum(len(completion.ids) for completion in found)
 
     return sample

@@ -18,16 +18,22 @@ from worker import online_stages
 
 def test_every_question_is_visited_once_an_epoch() -> None:
     """In two and a half epochs twice or thrice; visits are numbered; the seed decides the order."""
-    found = rollouts.visits(8, 20, seed=0)
+    found = rollouts.visits(8, 0, 20, seed=0)
     assert len(found) == 20
     for epoch in range(2):
         visits = found[epoch * 8 : epoch * 8 + 8]
         assert sorted(visit.question for visit in visits) == list(range(8))
         assert {visit.number for visit in visits} == {epoch}
     assert set(Counter(visit.question for visit in found).values()) == {2, 3}
-    assert found == rollouts.visits(8, 20, seed=0)
-    assert found != rollouts.visits(8, 20, seed=1)
-    assert found[:12] == rollouts.visits(8, 12, seed=0)
+    assert found != rollouts.visits(8, 0, 20, seed=1)
+
+
+def test_visits_are_the_same_in_pieces() -> None:
+    """Batches of 3 or 24 of the same eight questions are cut from one sequence."""
+    whole = rollouts.visits(8, 0, 48, seed=0)
+    for size in (3, 8, 24):
+        pieces = [rollouts.visits(8, first, size, seed=0) for first in range(0, 48, size)]
+        assert [visit for piece in pieces for visit in piece] == whole
 
 
 def sampler(model: Path, world: int = 1, rank: int = 0, **changes: Any) -> Sampler:
@@ -42,7 +48,7 @@ def test_answers_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> Non
     """Two ranks together sample what one does; a second visit samples something else."""
     path = online_stages.write_model(tmp_path)
     model = models.load(path).model
-    visits = rollouts.visits(12, 24, seed=0)
+    visits = rollouts.visits(12, 0, 24, seed=0)
     alone = sampler(path).sample(model, visits)
     shared: list[Completion | None] = [None] * 24
     for rank in range(2):
@@ -60,7 +66,7 @@ def test_prompt_and_answer_fit_the_length(tmp_path: Path) -> None:
     """A long prompt leaves fewer tokens for its answer; one that leaves none is refused by name."""
     path = online_stages.write_model(tmp_path)
     model = models.load(path).model
-    visits = rollouts.visits(12, 12, seed=0)
+    visits = rollouts.visits(12, 0, 12, seed=0)
     found = sampler(path, max_length=6).sample(model, visits)
     for visit, completion in zip(visits, found, strict=True):
         prompt = len(online_stages.PROBLEMS[visit.question].prompt)
@@ -102,7 +108,7 @@ def test_graded_answers_carry_their_reward() -> None:
     def score(grade: Grade, completion: Completion) -> float:
         return float(grade.correct) - 0.5 * (completion.finish == "length")
 
-    found = one.graded(rollouts.visits(12, 2, seed=0), completions, grader, score)
+    found = one.graded(rollouts.visits(12, 0, 2, seed=0), completions, grader, score)
     assert [a.reward for a in found] == [1.0, -0.5]
     assert [a.cut for a in found] == [False, True]
     assert [a.ids for a in found] == [(4, 1), (2,)]

@@ -21,6 +21,7 @@ from autodidact_worker.frame import Output
 from autodidact_worker.stages import train_ppo
 from autodidact_worker.validation import Accuracy, Measurements
 from worker import online_stages
+from worker.tiny import write_gpt2
 
 Run = Callable[..., tuple[Path, Output]]
 
@@ -37,7 +38,7 @@ def run(tmp_path: Path, model: Path) -> Run:
     places: Iterator[int] = iter(range(1000))
 
     def call(
-        problems: Sequence[Problem] = online_stages.PROBLEMS, **fields: Any
+        problems: Sequence[Problem] = online_stages.PROBLEMS, model: Path = model, **fields: Any
     ) -> tuple[Path, Output]:
         place = tmp_path / f"run-{next(places)}"
         inputs = {"model": model, **online_stages.write_inputs(place, problems)}
@@ -389,6 +390,17 @@ def test_batches_that_do_not_divide_are_refused(
     with pytest.raises(UserError, match=f"batchSize {batch} .* {world} processes") as caught:
         online.plan(config, 12, mini, Layout(world=world, gpu=False))
     assert caught.value.reason == "InvalidBatchSize"
+
+
+@pytest.mark.parametrize(
+    "settings", [{"dropout": 0.1}, {"lora": online_stages.LORA.model_copy(update={"dropout": 0.1})}]
+)
+def test_dropout_is_refused(run: Run, settings: dict[str, Any], tmp_path: Path) -> None:
+    """It would be off anyway; what was asked for is not ignored."""
+    gpt2 = write_gpt2(tmp_path / "gpt2")  # which has a place for it
+    with pytest.raises(UserError, match="set both to 0") as caught:
+        run(model=gpt2, **settings)
+    assert caught.value.reason == "InvalidDropout"
 
 
 def test_the_plan_rounds_epochs_to_rollouts() -> None:

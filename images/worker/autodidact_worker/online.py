@@ -216,11 +216,12 @@ class Loop:
             score: Terminal reward of an answer.
 
         Raises:
-            UserError: ``PromptTooLong``, ``InvalidData``, or ``WrongWorldSize``: the checkpoint is
-                one of other processes.
+            UserError: ``PromptTooLong``, ``InvalidData``, ``InvalidDropout``, or
+                ``WrongWorldSize``: the checkpoint is one of other processes.
         """
         self._context, self._begin, self._plan = context, begin, plan
         self._config: Online = context.config
+        _check_dropout(self._config)
         self._engine, self._layout, self._score = engine, engine.layout, score
         self._sampler = Sampler(
             problems(context, "questions"),
@@ -230,8 +231,6 @@ class Loop:
             self._layout,
         )
         self._held_out = problems(context, "validation")
-        count = plan.rollouts * plan.batch
-        self._visits = rollouts.visits(plan.questions, count, self._config.seed)
         self._saved: Checkpoints | None = None
         if context.store is not None:
             kind = context.config.stage
@@ -280,8 +279,11 @@ class Loop:
 
     def _roll_out(self, grader: Grader, learn: Learn) -> dict[str, float]:
         state, plan = self._state, self._plan
-        first = state.rollouts * plan.batch
-        visits = self._sampler.share(self._visits[first : first + plan.batch])
+        visits = self._sampler.share(
+            rollouts.visits(
+                plan.questions, state.rollouts * plan.batch, plan.batch, self._config.seed
+            )
+        )
         with self._phase("sampling"), self._engine.whole() as model:
             completions = self._sampler.sample(model, visits)
             size = _norm(model)
@@ -467,6 +469,16 @@ def _exploded(figures: Mapping[str, float], max_kl: float | None) -> bool:
         return False
     log.warning("training ends: the KL of an answer is %.3g, over maxKl %g", figures["kl"], max_kl)
     return True
+
+
+def _check_dropout(config: Online) -> None:
+    lora = config.lora.dropout if config.lora else 0.0
+    if config.dropout or lora:
+        raise UserError(
+            "InvalidDropout",
+            f"dropout is {config.dropout} and lora.dropout {lora}, but the policy that samples is "
+            "the policy that learns; set both to 0",
+        )
 
 
 def _check_world(state: State, now: State, saved: Checkpoints) -> None:

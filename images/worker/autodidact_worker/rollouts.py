@@ -31,21 +31,23 @@ class Visit:
     number: int
 
 
-def visits(questions: int, count: int, seed: int) -> list[Visit]:
-    """Returns the visits of a whole training in order: each question once an epoch, shuffled anew.
+def visits(questions: int, first: int, count: int, seed: int) -> list[Visit]:
+    """Returns some visits of a training: each question comes once an epoch, shuffled anew.
 
     Args:
         questions: How many there are.
-        count: Visits wanted, over all epochs; the last epoch may be cut.
+        first: Visits before these, over all epochs.
+        count: Visits wanted.
         seed: Of the shuffling.
     """
-    rng = random.Random(f"{seed}/visits")
-    epochs = -(-count // questions)
-    return [
+    epochs = range(first // questions, -(-(first + count) // questions))
+    found = [
         Visit(question=question, number=epoch)
-        for epoch in range(epochs)
-        for question in rng.sample(range(questions), questions)
-    ][:count]
+        for epoch in epochs
+        for question in random.Random(f"{seed}/visits/{epoch}").sample(range(questions), questions)
+    ]
+    begin = first - epochs.start * questions
+    return found[begin : begin + count]
 
 
 @dataclass(frozen=True, kw_only=True)
