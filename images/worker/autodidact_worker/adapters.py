@@ -109,8 +109,9 @@ def merged_weights(model: Any, weights: Mapping[str, torch.Tensor]) -> dict[str,
 
 
 def trainable_parameters(model: Any) -> int:
-    """Returns how many numbers are trained; before any engine takes the model apart."""
-    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    """Returns how many numbers are trained, also where ZeRO-3 has taken the weights apart."""
+    trained = (weight for weight in model.parameters() if weight.requires_grad)
+    return sum(getattr(weight, "ds_numel", weight.numel()) for weight in trained)
 
 
 def _delta(module: Any, layer: str, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -125,7 +126,7 @@ def _adapted(model: Any) -> dict[str, int]:
     # The head of a classifier is a linear layer at the top of the model, as the output embedding
     # of a language model is.
     return {
-        name: min(module.weight.shape)
+        name: min(getattr(module.weight, "ds_shape", module.weight.shape))
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear | Conv1D) and "." in name
     }

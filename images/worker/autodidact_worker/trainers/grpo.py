@@ -69,7 +69,7 @@ def train(
     config: TrainGrpo = context.config
     _check_dropout(config)
     count = max(1, round(config.epochs * len(problems) / config.batch_size))
-    visits = rollouts.visits(len(problems), count * config.batch_size, config.seed)
+    visits = rollouts.visits(len(problems), 0, count * config.batch_size, config.seed)
     rollout = Rollout(
         config, Sampler(problems, begin.tokenizer, begin.limit, config, layout), grader, layout
     )
