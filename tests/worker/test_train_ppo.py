@@ -400,7 +400,7 @@ def test_dropout_is_refused(run: Run, settings: dict[str, Any], tmp_path: Path) 
     gpt2 = write_gpt2(tmp_path / "gpt2")  # which has a place for it
     with pytest.raises(UserError, match="set both to 0") as caught:
         run(model=gpt2, **settings)
-    assert caught.value.reason == "InvalidDropout"
+    assert caught.value.reason == "DropoutNotApplicable"
 
 
 def test_the_plan_rounds_epochs_to_rollouts() -> None:

@@ -1,4 +1,4 @@
-"""Whether what a model samples can teach it anything. Pure."""
+"""Whether a model can learn from what it samples. Pure."""
 
 from autodidact_contract.stages import Online
 from autodidact_worker.errors import UserError
@@ -47,4 +47,19 @@ def check(
             f"none of the {answers} answers of the first {rollouts} rollouts earned a reward; warm "
             "up longer, and check that answers.rules, answers.kind and reasoning fit what the "
             "model was taught to write",
+        )
+
+
+def check_dropout(config: Online) -> None:
+    """Raises if the policy that learns would not be the one that sampled.
+
+    Raises:
+        UserError: ``DropoutNotApplicable``.
+    """
+    lora = config.lora.dropout if config.lora else 0.0
+    if config.dropout or lora:
+        raise UserError(
+            "DropoutNotApplicable",
+            f"dropout is {config.dropout} and lora.dropout is {lora}, but the policy that learns must "
+            "be the one that sampled; set both to 0",
         )

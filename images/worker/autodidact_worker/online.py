@@ -216,12 +216,12 @@ class Loop:
             score: Terminal reward of an answer.
 
         Raises:
-            UserError: ``PromptTooLong``, ``InvalidData``, ``InvalidDropout``, or
+            UserError: ``PromptTooLong``, ``InvalidData``, ``DropoutNotApplicable``, or
                 ``WrongWorldSize``: the checkpoint is one of other processes.
         """
         self._context, self._begin, self._plan = context, begin, plan
         self._config: Online = context.config
-        _check_dropout(self._config)
+        health.check_dropout(self._config)
         self._engine, self._layout, self._score = engine, engine.layout, score
         self._sampler = Sampler(
             problems(context, "questions"),
@@ -469,16 +469,6 @@ def _exploded(figures: Mapping[str, float], max_kl: float | None) -> bool:
         return False
     log.warning("training ends: the KL of an answer is %.3g, over maxKl %g", figures["kl"], max_kl)
     return True
-
-
-def _check_dropout(config: Online) -> None:
-    lora = config.lora.dropout if config.lora else 0.0
-    if config.dropout or lora:
-        raise UserError(
-            "InvalidDropout",
-            f"dropout is {config.dropout} and lora.dropout {lora}, but the policy that samples is "
-            "the policy that learns; set both to 0",
-        )
 
 
 def _check_world(state: State, now: State, saved: Checkpoints) -> None:

@@ -29,7 +29,6 @@ from autodidact_worker import (
     validation,
 )
 from autodidact_worker.distributed import Layout
-from autodidact_worker.errors import UserError
 from autodidact_worker.frame import Context, Output
 from autodidact_worker.generation import Completion
 from autodidact_worker.grading import Grade, Grader
@@ -67,7 +66,7 @@ def train(
             ``WrongWorldSize``.
     """
     config: TrainGrpo = context.config
-    _check_dropout(config)
+    health.check_dropout(config)
     count = max(1, round(config.epochs * len(problems) / config.batch_size))
     visits = rollouts.visits(len(problems), 0, count * config.batch_size, config.seed)
     rollout = Rollout(
@@ -106,16 +105,6 @@ def train(
     kl = trainer.last_kl()
     last = {} if kl is None else {"lastKl": Mean(total=kl)}
     return replace(found, metrics={**found.metrics, **last})
-
-
-def _check_dropout(config: TrainGrpo) -> None:
-    if config.dropout or (config.lora and config.lora.dropout):
-        raise UserError(
-            "DropoutNotApplicable",
-            f"dropout is {config.dropout} and lora.dropout is "
-            f"{config.lora.dropout if config.lora else 0}, but GRPO compares the policy that "
-            "learns with the one that sampled, which must be the same; set both to 0",
-        )
 
 
 def arguments(context: Context, layout: Layout) -> GRPOConfig:
