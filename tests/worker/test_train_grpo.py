@@ -237,7 +237,7 @@ def test_answers_that_earn_more_become_likely(run: Run) -> None:
         beta=0.001,
         reward=Reward(partial=0.5, partial_when="numeric"),
     )
-    first, last = run(epochs=0.1, passes=1)[1].metrics["unread"], output.metrics["unread"]
+    first, last = run(epochs=1, passes=1, seed=1)[1].metrics["unread"], output.metrics["unread"]
     assert first.value > 0.3
     assert last.value < 0.1
     assert output.metrics["lastKl"].value > 0.1
