@@ -256,7 +256,9 @@ def _trim_job(body: Body) -> None:
 
 
 def _trim_pod(body: Body) -> None:
-    body["metadata"].pop("finalizers", None)  # The Job controller's own bookkeeping.
+    if "deletionTimestamp" not in body["metadata"]:
+        # The Job controller's own bookkeeping; of a deleted pod it tells whether it is a failure.
+        body["metadata"].pop("finalizers", None)
     body["spec"] = {"nodeName": body.get("spec", {}).get("nodeName")}
     status = body.get("status") or {}
     for name in _POD_STATUS_DROPPED:

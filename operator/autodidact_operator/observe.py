@@ -129,7 +129,7 @@ def _job(body: Body, pods: Iterable[Body], held: HeldUp | None) -> ObservedJob:
         # Let go by its queue, it stays so until the Job controller has taken notice.
         suspended=bool(spec.get("suspend")) or _is(body, "Suspended"),
         stopping="deletionTimestamp" in metadata,
-        pods=_pods(pods, held),
+        pods=_pods(pods, status, held),
     )
     verdict = _verdict(body) or (held.no_pods(seen) if held else {})
     return replace(
@@ -140,21 +140,24 @@ def _job(body: Body, pods: Iterable[Body], held: HeldUp | None) -> ObservedJob:
     )
 
 
-def _pods(bodies: Iterable[Body], held: HeldUp | None) -> tuple[ObservedPod, ...]:
+def _pods(bodies: Iterable[Body], job_status: Body, held: HeldUp | None) -> tuple[ObservedPod, ...]:
     """Returns the pods of a Job, but for those that failed because it was suspended.
 
-    So a queue evicts a Job, which lives on: its controller stops tracking such a pod and deletes it.
+    So a queue evicts a Job, which lives on: its controller stops tracking such a pod and deletes it,
+    and counts no failure.
     """
+    failing = bool(job_status.get("failed"))
     seen = [
         pod
         for body in bodies
-        if (pod := _pod(body, held)).phase != "Failed" or not _was_let_go(body["metadata"])
+        if (pod := _pod(body, held)).phase != "Failed" or failing or _is_tracked(body["metadata"])
     ]
     return tuple(sorted(seen, key=lambda pod: pod.index))
 
 
-def _was_let_go(metadata: Body) -> bool:
-    return "deletionTimestamp" in metadata and _TRACKED not in (metadata.get("finalizers") or ())
+def _is_tracked(metadata: Body) -> bool:
+    """Returns whether the Job controller has yet to take notice of a pod's end, or keeps the pod."""
+    return "deletionTimestamp" not in metadata or _TRACKED in (metadata.get("finalizers") or ())
 
 
 def _is(body: Body, condition: str) -> bool:

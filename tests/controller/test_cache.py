@@ -175,6 +175,21 @@ def test_bulk_is_not_kept(cache: Cache) -> None:
     }
 
 
+def test_finalizers_are_kept_of_deleted_pods_alone(cache: Cache) -> None:
+    """What tells whether a deleted pod is a failure of its Job is there; of others it is bulk."""
+    finalizers = ["batch.kubernetes.io/job-tracking"]
+    for name, deleted in (
+        ("alive", {}),
+        ("deleted", {"deletionTimestamp": "2026-03-01T12:00:00Z"}),
+    ):
+        pod = body(PODS, name, labels=of_run())
+        pod["metadata"] |= {"finalizers": list(finalizers), **deleted}
+        cache.apply(PODS, "ADDED", pod)
+    alive, deleted_pod = cache.snapshot(KEY).pods
+    assert "finalizers" not in alive["metadata"]
+    assert deleted_pod["metadata"]["finalizers"] == finalizers
+
+
 def test_a_change_of_what_nobody_reads_is_no_news(cache: Cache) -> None:
     """A Job's counters change with every pod: the version moves on, and nobody is woken."""
     spec = {"completions": 2}

@@ -181,6 +181,14 @@ def test_pods_of_an_evicted_job_have_not_failed() -> None:
     assert [pod.phase for pod in one_job(job_body(), saving).pods] == ["Running"]
 
 
+def test_pods_that_the_job_has_counted_have_failed() -> None:
+    """A pod that was drained has failed, also once the Job controller has taken notice of it."""
+    drained = pod_body(terminated(143), metadata=GOING)
+    assert [pod.phase for pod in one_job(job_body(status={"failed": 1}), drained).pods] == [
+        "Failed"
+    ]
+
+
 @pytest.mark.parametrize("metadata", [{"finalizers": TRACKED}, {**GOING, "finalizers": TRACKED}])
 def test_pods_that_the_job_tracks_have_failed(metadata: dict[str, Any]) -> None:
     """A pod that failed, or was deleted by somebody else, ends its Job's attempt."""
