@@ -51,7 +51,7 @@ test-unit: venv  ## Run the tests that need no cluster and no server
 
 e2e: venv  ## Run the tests on a real node; needs root on Debian, installs packages there
 	@test "$$(id -u)" = 0 || { echo "make e2e needs root: it makes namespaces, mounts and cgroups" >&2; exit 1; }
-	$(RUN) -m pytest tests/e2e_node $(PYTEST_ARGS)
+	$(RUN) -m pytest tests/e2e_node --timeout 3600 $(PYTEST_ARGS)
 
 lint: venv  ## Check style, types, layers, and that generated files are up to date
 	$(BIN)/ruff check .

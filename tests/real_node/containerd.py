@@ -7,7 +7,8 @@ import fcntl
 import json
 import shlex
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cluster import tools
@@ -28,25 +29,32 @@ address = "{socket}"
 """
 
 
+@contextmanager
+def exclusive_directory() -> Iterator[Path]:
+    """Yields the directory of the images; another machine waits until this one has ended."""
+    cache = tools.cache_directory() / "node"
+    directory = cache / "containerd"
+    directory.mkdir(parents=True, exist_ok=True)
+    with (cache / "containerd.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tools.print_progress("waiting for another real node on this machine to end")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield directory
+
+
 class ImageStore:
     """A machine's containerd and what it has.
 
-    Attributes:
-        directory: containerd's root directory.
+    Args:
+        machine: Where it runs.
+        directory: containerd's root directory, of `exclusive_directory`.
     """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, directory: Path) -> None:
         self._machine = machine
-        cache = tools.cache_directory() / "node"
-        self.directory = cache / "containerd"
-        self.directory.mkdir(parents=True, exist_ok=True)
-        # Held until this process ends.
-        self._lock = (cache / "containerd.lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            tools.print_progress("waiting for another real node on this machine to end")
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self.directory = directory
 
     def hold(self, images: Iterable[str]) -> None:
         """Makes these images of buildah's the only ones here; nothing else must be running."""
@@ -67,10 +75,6 @@ class ImageStore:
     def serve(self, configuration: Path) -> None:
         """Starts containerd for a kubelet; returns when it answers."""
         self._start(configuration)
-
-    def close(self) -> None:
-        """Lets another machine use the images; this one's containerd must have ended."""
-        self._lock.close()
 
     def _start(self, configuration: Path) -> Process:
         process = self._machine.start("containerd", ["containerd", f"--config={configuration}"])

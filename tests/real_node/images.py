@@ -11,7 +11,9 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from cluster import tools
 from cluster.processes import ProcessError
@@ -29,7 +31,41 @@ _CERTIFICATES = Path("etc/ssl/certs/ca-certificates.crt")
 _CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")
 _PIP_SETTINGS = Path("etc/pip.conf")
 _BASE = "FROM scratch\nADD root.tar /\nENV {environment}\n"
-_PROGRAM = 'FROM scratch\nCOPY program /program\nUSER 10001:10001\nENTRYPOINT ["/program"]\n'
+_PROGRAM = 'FROM scratch\nCOPY {0} /usr/bin/{0}\nUSER 10001:10001\nENTRYPOINT ["/usr/bin/{0}"]\n'
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeImages:
+    """Names of all images of a real node; `build` makes what is missing.
+
+    Attributes:
+        base: Python and nothing else, for pods of tests.
+        foreign: Its `python` is no program for this machine's processor.
+    """
+
+    base: str
+    foreign: str
+    minio: str
+    operator: str
+    pause: str
+    worker: str
+
+    @classmethod
+    def build(cls) -> Self:
+        """Builds what is not there in its present form."""
+        return cls(
+            base=base(),
+            foreign=foreign(),
+            minio=minio(),
+            operator=ours("operator"),
+            pause=pause(),
+            worker=ours("worker"),
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of them."""
+        return (self.base, self.foreign, self.minio, self.operator, self.pause, self.worker)
 
 
 def base() -> str:
@@ -53,22 +89,38 @@ def ours(image: str) -> str:
 def minio() -> str:
     """Returns the name of an image of nothing but MinIO."""
     program = tools.find("minio")
-    digest = _digest(_PROGRAM.encode(), str(program).encode())
-    return _built("minio", digest, lambda name: _build(name, _PROGRAM, {"program": program}))
+    recipe = _PROGRAM.format("minio")
+    # The path holds a digest of what the program was built from.
+    digest = _digest(recipe.encode(), str(program).encode())
+    return _built("minio", digest, lambda name: _build(name, recipe, {"minio": program}))
+
+
+def foreign() -> str:
+    """Returns the name of an image whose `python` the kernel refuses to run."""
+    recipe = _PROGRAM.format("python")
+
+    def build(name: str) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            program = Path(scratch) / "python"
+            program.write_bytes(b"\x7fELF of another machine")
+            _build(name, recipe, {"python": program})
+
+    return _built("foreign", _digest(recipe.encode()), build)
 
 
 def pause() -> str:
     """Returns the name of the image that holds a pod's namespaces."""
     source = Path(__file__).with_name("pause.c")
+    recipe = _PROGRAM.format("pause")
 
     def build(name: str) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             program = Path(scratch) / "pause"
             run("gcc", "-static", "-Os", "-o", program, source)
-            _build(name, _PROGRAM, {"program": program})
+            _build(name, recipe, {"pause": program})
             run("buildah", "tag", name, PAUSE_IMAGE)
 
-    _built("pause", _digest(_PROGRAM.encode(), source.read_bytes()), build)
+    _built("pause", _digest(recipe.encode(), source.read_bytes()), build)
     return PAUSE_IMAGE
 
 

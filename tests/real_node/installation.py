@@ -1,0 +1,62 @@
+"""The chart on a real node: every pod restricted, every image our own, the chart's own MinIO."""
+
+from cluster.control_plane import Cluster
+from installation import BUCKET, SECRET, SYSTEM, Installation
+from real_node.images import NodeImages
+
+RUNS = "team-a"
+
+
+def install(cluster: Cluster, images: NodeImages) -> Installation:
+    """Installs the chart into namespaces that enforce `restricted`; the operator is ready then.
+
+    Args:
+        cluster: With a real node that has the images.
+        images: Names of the images.
+    """
+    for namespace in (SYSTEM, RUNS):
+        create_restricted(cluster, namespace)
+    installed = Installation(cluster=cluster, port=8080, values=_values(images))
+    installed.helm()
+    installed.wait_ready()
+    return installed
+
+
+def create_restricted(cluster: Cluster, namespace: str) -> None:
+    """Creates a namespace that admits only pods of the Pod Security level `restricted`."""
+    cluster.create_namespace(namespace)
+    label = "pod-security.kubernetes.io/enforce=restricted"
+    cluster.kubectl("label", "namespace", namespace, label)
+
+
+def give_store(cluster: Cluster, namespace: str) -> None:
+    """Copies the store's credentials to another namespace with runs."""
+    origin = cluster.get("secret", SECRET, SYSTEM)
+    place = {"name": SECRET, "namespace": namespace}
+    cluster.apply(
+        {key: origin[key] for key in ("apiVersion", "kind", "data")} | {"metadata": place}
+    )
+
+
+def _values(images: NodeImages) -> dict[str, object]:
+    return {
+        "image": {**_parts(images.operator), "pullPolicy": "Never"},
+        "worker": {"image": _parts(images.worker)},
+        "store": {"bucket": BUCKET},
+        "progress": {"enabled": True},
+        "minio": {
+            "enabled": True,
+            "image": _parts(images.minio),
+            "namespaces": [RUNS],
+            "storage": {"size": ""},
+        },
+        # The node has two CPUs in all.
+        "computeProfiles": {
+            "default": {"resources": {"requests": {"cpu": "500m", "memory": "1Gi"}}}
+        },
+    }
+
+
+def _parts(image: str) -> dict[str, str]:
+    repository, _, tag = image.rpartition(":")
+    return {"repository": repository, "tag": tag}
