@@ -1,4 +1,5 @@
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -265,6 +266,14 @@ def test_disruption_budget_is_optional(chart: Path, rendered: list[Object]) -> N
         ("computeProfiles.Bad_Name.nodes=1", "Bad_Name"),
         ("imports.allowedPrefixes={file:///}", "allowedPrefixes"),
         ("leaderElection=maybe", "leaderElection"),
+        ("networkPolicy.apiServer.ports={0}", "ports"),
+        ("networkPolicy.apiServer.cidrs={everywhere}", "cidrs"),
+        ("monitoring.serviceMonitor.interval=often", "interval"),
+        ("minio.secretKey=short", "secretKey"),
+        ("worker.imagePullSecrets={Not_A_Name}", "imagePullSecrets"),
+        # Two stores, and a store whose keys have no place.
+        ("minio.enabled=true,store.endpoint=http://s3:9000", "leave store.endpoint empty"),
+        ("minio.enabled=true,store.credentialsSecret=", "store.credentialsSecret a name"),
     ],
 )
 def test_schema_refuses(chart: Path, given: str, complaint: str) -> None:
@@ -275,14 +284,30 @@ def test_schema_refuses(chart: Path, given: str, complaint: str) -> None:
 
 
 def test_every_value_has_a_description_and_a_row(chart: Path) -> None:
-    """Schema, values and the table of the README name the same values."""
+    """Schema, values and the table of the README name the same values, with their defaults."""
     schema = json.loads((chart / "values.schema.json").read_text())
     values = yaml.safe_load((chart / "values.yaml").read_text())
-    table = (chart / "README.md").read_text()
-    assert set(values) == set(schema["properties"]) - {"global"}
+    del schema["properties"]["global"]
+    rows = {
+        line.split(" | ")[0].removeprefix("| ").strip("`"): line.split(" | ")[1].strip("`")
+        for line in rendering.readme(chart).partition("| value | default |")[2].splitlines()
+        if line.startswith("| `")
+    }
+    wanted = dict(_leaves(schema, values, ""))
+    assert {name: json.loads(default) for name, default in rows.items()} == wanted
+
+
+def _leaves(schema: Object, values: Object, prefix: str) -> Iterator[tuple[str, object]]:
+    """Yields the path and default of each value that the README has a row for."""
+    assert set(values) == set(schema["properties"]), prefix
     for name, described in schema["properties"].items():
         assert described["description"], name
-        assert name == "global" or f"| `{name}" in table, name
+        # What is written like a part of another object's spec is one value.
+        whole = described["description"].startswith("As in a") or "properties" not in described
+        if whole:
+            yield prefix + name, values[name]
+        else:
+            yield from _leaves(described, values[name], f"{prefix}{name}.")
 
 
 def test_policy_opens_what_the_operator_opens(chart: Path) -> None:
