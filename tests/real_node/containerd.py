@@ -95,7 +95,7 @@ class ImageStore:
         """Imports an image; layers that are here already are not moved again."""
         with tempfile.TemporaryDirectory(dir=self.directory.parent) as scratch:
             layout = Path(scratch)
-            run("buildah", "push", "--disable-compression", image, f"oci:{layout}:image")
+            run("buildah", "push", image, f"oci:{layout}:image")
             index = json.loads((layout / "index.json").read_text())
             index["manifests"][0]["annotations"] = {"io.containerd.image.name": image}
             (layout / "index.json").write_text(json.dumps(index))

@@ -127,7 +127,8 @@ def pause() -> str:
 def size(image: str) -> str:
     """Returns how large an image is, as people read it."""
     listed = run("buildah", "images", "--noheading", "--format", "{{.Size}}", image)
-    return listed.strip()
+    # One line for each of its names.
+    return listed.splitlines()[0]
 
 
 def _built(image: str, digest: str, build: Callable[[str], None]) -> str:

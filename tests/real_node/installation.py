@@ -1,7 +1,8 @@
 """The chart on a real node: every pod restricted, every image our own, the chart's own MinIO."""
 
 from cluster.control_plane import Cluster
-from installation import BUCKET, SECRET, SYSTEM, Installation
+from cluster.processes import ProcessError
+from installation import BUCKET, DEPLOYMENT, SECRET, SYSTEM, Installation
 from real_node.images import NodeImages
 
 RUNS = "team-a"
@@ -18,7 +19,11 @@ def install(cluster: Cluster, images: NodeImages) -> Installation:
         create_restricted(cluster, namespace)
     installed = Installation(cluster=cluster, port=8080, values=_values(images))
     installed.helm()
-    installed.wait_ready()
+    try:
+        installed.wait_ready()
+    except ProcessError as error:
+        logs = cluster.kubectl("-n", SYSTEM, "logs", f"deployment/{DEPLOYMENT}", check=False)
+        raise ProcessError(f"{error}; the end of the operator's log:\n{logs[-3000:]}") from error
     return installed
 
 
