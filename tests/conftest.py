@@ -6,7 +6,7 @@ import pytest
 
 pytest_plugins = ["cluster.fixtures"]
 
-SERVERS = frozenset({"cluster", "process_node", "minio", "plane"})
+SERVERS = frozenset({"cluster", "process_node", "minio", "versitygw", "plane"})
 """Fixtures that start servers; a test that uses one is marked ``cluster``."""
 
 

@@ -67,6 +67,7 @@ _DENIED = frozenset(
         "InvalidToken",
         "RequestTimeTooSkewed",
         "SignatureDoesNotMatch",
+        "XAdminUserNotFound",  # What versitygw calls an access key that it does not know.
     }
 )
 _MISSING = frozenset({"NoSuchKey", "NoSuchObject", "NoSuchVersion", "ResourceNotFound"})

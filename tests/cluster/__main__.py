@@ -94,7 +94,7 @@ def env(name: str) -> None:
 @main.command("tools")
 def build_tools() -> None:
     """Build the programs that are not in the cache yet."""
-    for name, path in tools.build_all().items():
+    for name, path in tools.build_all(extra=True).items():
         click.echo(f"{name}\t{path}")
 
 

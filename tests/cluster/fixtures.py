@@ -3,13 +3,14 @@
 import secrets
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from cluster.control_plane import Cluster, Options
 from cluster.node_process import NodeProcess
-from cluster.object_store import ObjectStore
+from cluster.object_store import ObjectStore, S3Server, VersityGateway
 from cluster.processes import Keeper
 
 
@@ -35,14 +36,27 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
-@pytest.fixture(scope="session")
-def minio() -> Iterator[ObjectStore]:
-    """A MinIO server and nothing else."""
-    directory = Path(tempfile.mkdtemp(prefix="autodidact-minio-"))
+@contextmanager
+def _alone(kind: type[S3Server]) -> Iterator[S3Server]:
+    directory = Path(tempfile.mkdtemp(prefix=f"autodidact-{kind.name}-"))
     keeper = Keeper(directory, remove=True)
     try:
-        store = ObjectStore(keeper)
-        store.start()
-        yield store
+        server = kind(keeper)
+        server.start()
+        yield server
     finally:
         keeper.close()
+
+
+@pytest.fixture(scope="session")
+def minio() -> Iterator[S3Server]:
+    """A MinIO server and nothing else."""
+    with _alone(ObjectStore) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def versitygw() -> Iterator[S3Server]:
+    """A versitygw server and nothing else."""
+    with _alone(VersityGateway) as server:
+        yield server

@@ -49,12 +49,14 @@ class Module:
         binaries: Wanted name by the name `go install` gives it.
         variables: Go variables set by the linker.
         expected: The cold build's time on two cores, for the progress line.
+        in_cluster: Whether every cluster needs it; others are built when they are asked for.
     """
 
     name: str
     binaries: dict[str, str]
     expected: str
     variables: dict[str, str] = field(default_factory=dict)
+    in_cluster: bool = True
 
     @property
     def directory(self) -> Path:
@@ -71,7 +73,12 @@ class Module:
 MODULES = (
     Module(name="etcd", binaries={"server": "etcd"}, expected="half a minute"),
     Module(name="minio", binaries={"minio": "minio"}, expected="3 minutes"),
-    Module(name="versitygw", binaries={"versitygw": "versitygw"}, expected="2 minutes"),
+    Module(
+        name="versitygw",
+        binaries={"versitygw": "versitygw"},
+        expected="2 minutes",
+        in_cluster=False,
+    ),
     Module(
         name="kubernetes",
         binaries={
@@ -82,7 +89,7 @@ MODULES = (
         variables=KUBERNETES_VARIABLES,
     ),
     Module(name="helm", binaries={"helm": "helm"}, expected="1 minute"),
-    Module(name="gitops", binaries={"gitops": "gitops"}, expected="1 minute"),
+    Module(name="gitops", binaries={"gitops": "gitops"}, expected="1 minute", in_cluster=False),
 )
 
 
@@ -105,11 +112,17 @@ def find(name: str, progress: Progress = print_progress) -> Path:
     raise ToolError(f"no module in {MODULES_DIRECTORY} builds {name!r}")
 
 
-def build_all(progress: Progress = print_progress) -> dict[str, Path]:
-    """Build whatever is missing and return every tool's path by its name."""
+def build_all(progress: Progress = print_progress, *, extra: bool = False) -> dict[str, Path]:
+    """Build what a cluster needs and is missing; return the tools' paths by their names.
+
+    Args:
+        progress: Told what is built.
+        extra: Build also what no cluster needs.
+    """
     return {
         name: build(module, progress) / name
         for module in MODULES
+        if module.in_cluster or extra
         for name in module.binaries.values()
     }
 

@@ -14,7 +14,7 @@ from minio import Minio
 from cluster import audit, manifests
 from cluster.control_plane import Cluster
 from cluster.node_settings import NodeSettings
-from cluster.object_store import ObjectStore
+from cluster.object_store import S3Server
 from cluster.processes import Keeper, ProcessError
 from cluster.waiting import eventually
 
@@ -144,7 +144,7 @@ def test_a_process_that_dies_is_reported_with_its_log(tmp_path: Path) -> None:
     keeper.close()
 
 
-def test_minio_keeps_port_and_data_over_a_power_cut(minio: ObjectStore) -> None:
+def test_minio_keeps_port_and_data_over_a_power_cut(minio: S3Server) -> None:
     """A killed object store comes back at its place with its buckets."""
     client = Minio(minio.endpoint, minio.access_key, minio.secret_key, secure=False)
     client.make_bucket("kept")

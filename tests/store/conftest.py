@@ -1,4 +1,4 @@
-"""The two stores on which one suite runs, and a bucket for what only a server can do."""
+"""The stores on which one suite runs, and a bucket for what only a server can do."""
 
 import secrets
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from autodidact_store import Store, open_store
 
 
 class Server(Protocol):
-    """What the suite uses of the development cluster's MinIO."""
+    """What the suite uses of an S3 server."""
 
     endpoint: str
     access_key: str
@@ -60,23 +60,32 @@ class Backend:
         return open_store(self.uri, self.environ)
 
 
+SERVERS = ["minio", "versitygw"]
+
+
+@pytest.fixture(params=SERVERS)
+def bucket(request: pytest.FixtureRequest) -> Bucket:
+    """A fresh bucket on each of the servers in turn."""
+    return Bucket(request.getfixturevalue(request.param))
+
+
 @pytest.fixture
-def bucket(minio: Server) -> Bucket:
-    """A fresh bucket."""
+def minio_bucket(minio: Server) -> Bucket:
+    """A fresh bucket on MinIO, the one server that has STS."""
     return Bucket(minio)
 
 
-@pytest.fixture(params=["directory", "minio"])
+@pytest.fixture(params=["directory", *SERVERS])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
-    """Each of the two stores in turn, empty."""
+    """Each of the stores in turn, empty."""
     if request.param == "directory":
         return _directory(tmp_path)
-    return _bucket(Bucket(request.getfixturevalue("minio")))
+    return _bucket(Bucket(request.getfixturevalue(request.param)))
 
 
 @pytest.fixture
 def store(backend: Backend) -> Store:
-    """Each of the two stores in turn, empty and open."""
+    """Each of the stores in turn, empty and open."""
     return backend.open()
 
 

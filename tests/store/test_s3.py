@@ -39,9 +39,9 @@ MIB = 1 << 20
 
 
 @pytest.fixture
-def proxy(minio: Any) -> Iterator[FaultyProxy]:
-    """A proxy before the server that loses nothing yet."""
-    with FaultyProxy(minio.endpoint) as running:
+def proxy(bucket: Any) -> Iterator[FaultyProxy]:
+    """A proxy before the bucket's server that loses nothing yet."""
+    with FaultyProxy(bucket.server.endpoint) as running:
         yield running
 
 
@@ -294,56 +294,60 @@ def scripted() -> Iterator[Any]:
 @pytest.mark.parametrize(
     ("statuses", "created"), [([503, 500, 200], True), ([409, 200], True), ([409, 412], False)]
 )
-def test_create_asks_again(bucket: Any, scripted: Any, statuses: list[int], created: bool) -> None:
+def test_create_asks_again(
+    minio_bucket: Any, scripted: Any, statuses: list[int], created: bool
+) -> None:
     """An overloaded server and a conflict of concurrent creates are asked again."""
     scripted.statuses = statuses
-    store = bucket.open(AWS_ENDPOINT_URL=f"http://127.0.0.1:{scripted.server_port}")
+    store = minio_bucket.open(AWS_ENDPOINT_URL=f"http://127.0.0.1:{scripted.server_port}")
     assert store.create("a", b"abc") is created
     assert not statuses
 
 
-def test_another_kind_of_server_is_a_wrong_endpoint(bucket: Any, scripted: Any) -> None:
+def test_another_kind_of_server_is_a_wrong_endpoint(minio_bucket: Any, scripted: Any) -> None:
     """A server that is not S3 is refused with the remedy."""
     scripted.statuses = [418]
-    store = bucket.open(AWS_ENDPOINT_URL=f"http://127.0.0.1:{scripted.server_port}")
+    store = minio_bucket.open(AWS_ENDPOINT_URL=f"http://127.0.0.1:{scripted.server_port}")
     with pytest.raises(ConfigurationError, match="check the endpoint"):
         store.create("a", b"abc")
 
 
-def test_rotated_credentials_are_used_at_once(bucket: Any, tmp_path: Path) -> None:
+def test_rotated_credentials_are_used_at_once(minio_bucket: Any, tmp_path: Path) -> None:
     """An open store signs its next request with what the mounted Secret holds then."""
     secret = tmp_path / "secret"
-    mount(secret, scoped(bucket, "team/a/"))
-    store = bucket.open(AUTODIDACT_STORE_CREDENTIALS=str(secret))
+    mount(secret, scoped(minio_bucket, "team/a/"))
+    store = minio_bucket.open(AUTODIDACT_STORE_CREDENTIALS=str(secret))
     assert store.create("team/a/1", b"abc")
     with pytest.raises(AccessDeniedError, match="team/b/1"):
         store.create("team/b/1", b"abc")
-    mount(secret, scoped(bucket, "team/b/"))
+    mount(secret, scoped(minio_bucket, "team/b/"))
     assert store.create("team/b/1", b"abc")
     with pytest.raises(AccessDeniedError, match="team/a/1"):
         store.read("team/a/1", 3)
 
 
-def test_credentials_rotated_during_an_upload(bucket: Any, tmp_path: Path) -> None:
+def test_credentials_rotated_during_an_upload(minio_bucket: Any, tmp_path: Path) -> None:
     """An upload goes on under new credentials from the next part on."""
     secret = tmp_path / "secret"
-    mount(secret, scoped(bucket, "team/"))
+    mount(secret, scoped(minio_bucket, "team/"))
     (tmp_path / "large").write_bytes(bytes(40 * MIB))
-    store = bucket.open(AUTODIDACT_STORE_CREDENTIALS=str(secret))
+    store = minio_bucket.open(AUTODIDACT_STORE_CREDENTIALS=str(secret))
     described = store.upload(
-        "team/large", tmp_path / "large", lambda _: mount(secret, scoped(bucket, "team/"))
+        "team/large", tmp_path / "large", lambda _: mount(secret, scoped(minio_bucket, "team/"))
     )
-    assert described == bucket.open().hash("team/large")
+    assert described == minio_bucket.open().hash("team/large")
 
 
-def test_stage_credentials_are_enough(bucket: Any, tmp_path: Path) -> None:
+def test_stage_credentials_are_enough(minio_bucket: Any, tmp_path: Path) -> None:
     """A stage that may read and list its namespace and write its own folder can publish."""
     source, into = tmp_path / "source", tmp_path / "into"
     source.mkdir()
     (source / "rows.jsonl").write_bytes(b"{}")
     secret = tmp_path / "secret"
-    mount(secret, minted(bucket, stage_policy(bucket, "team", "team/artifacts/judge-1/")))
-    store = bucket.open(AUTODIDACT_STORE_CREDENTIALS=str(secret))
+    mount(
+        secret, minted(minio_bucket, stage_policy(minio_bucket, "team", "team/artifacts/judge-1/"))
+    )
+    store = minio_bucket.open(AUTODIDACT_STORE_CREDENTIALS=str(secret))
     check(store, "team/")
     assert find(store, "team", "judge", "1") is None
     draft = Manifest(kind="judge", key="1", shard=0, shards=1, files=(), inputs={}, config={})
