@@ -1,5 +1,6 @@
 """Fixtures of the real node, and what each phase took."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -67,7 +68,7 @@ def installation(cluster: Cluster, node_images: NodeImages) -> Installation:
 @pytest.fixture
 def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace for runs that enforces `restricted`."""
-    name = request.node.name.removeprefix("test_").replace("_", "-")[:50].strip("-")
+    name = re.sub("[^a-z0-9]+", "-", request.node.name.removeprefix("test_"))[:50].strip("-")
     create_restricted(cluster, name)
     if "installation" in request.fixturenames:
         give_store(cluster, name)

@@ -1,38 +1,37 @@
 """Runs as users have them on a GPU cluster: built images, restricted pods, the chart by Helm."""
 
-from typing import Any
+import pytest
 
+from autodidact_contract.resources import RunStatus
 from cluster.control_plane import Cluster
-from installation import EXAMPLES, Installation
+from demo.__main__ import EXAMPLE_RUNS, Example
+from installation import Installation
 from real_node.figures import phase
 
-TOY = str(EXAMPLES / "selfreward-toy.yaml")
+JOB_NAME = "batch.kubernetes.io/job-name"
 
 
-def test_toy_run_succeeds(cluster: Cluster, installation: Installation, namespace: str) -> None:
-    """Kubectl apply, wait, logs, describe and delete work on the toy as they do on a Job."""
+@pytest.mark.parametrize("example", EXAMPLE_RUNS, ids=lambda example: example.path.stem)
+def test_toy_run_succeeds(
+    cluster: Cluster, installation: Installation, namespace: str, example: Example
+) -> None:
+    """A toy learns, and apply, wait, logs, describe and delete work on it as they do on a Job."""
 
     def kubectl(*arguments: str) -> str:
         return cluster.kubectl("--namespace", namespace, *arguments)
 
-    with phase("selfreward-toy from kubectl apply to Succeeded"):
-        kubectl("apply", "--filename", TOY)
-        kubectl("wait", "srr/toy", "--for=jsonpath={.status.phase}=Running", "--timeout=60s")
-        kubectl("wait", "srr/toy", "--for=condition=Succeeded", "--timeout=2400s")
-    status = installation.status(namespace, "toy")
-    assert status["phase"] == "Succeeded"
-    quality = {line["name"]: line["quality"] for line in status["history"] if "quality" in line}
-    assert quality["M2"] > quality["M1"]
+    kind, _, name = example.address.partition("/")
+    with phase(f"{example.path.stem} from kubectl apply to Succeeded"):
+        kubectl("apply", "--filename", str(example.path))
+        ended = installation.until_ended(namespace, name, kind, timeout_s=2400)
+    status = RunStatus.model_validate(ended)
+    assert status.phase == "Succeeded", status.conditions
+    assert not example.shortfall(status.history)
+    kubectl("wait", example.address, "--for=condition=Succeeded", "--timeout=10s")
     pods = cluster.get("pods", namespace=namespace)["items"]
-    assert pods
-    assert {_user(pod) for pod in pods} == {10001}
-    job = pods[0]["metadata"]["labels"]["batch.kubernetes.io/job-name"]
-    assert kubectl("logs", f"job/{job}")
-    assert "Succeeded" in kubectl("describe", "srr/toy")
-    kubectl("delete", "srr/toy", "--timeout=60s")
+    assert {pod["spec"]["securityContext"]["runAsUser"] for pod in pods} == {10001}
+    for job in {pod["metadata"]["labels"][JOB_NAME] for pod in pods}:
+        assert "published" in kubectl("logs", f"job/{job}")
+    assert "Succeeded" in kubectl("describe", example.address)
+    kubectl("delete", example.address, "--timeout=60s")
     kubectl("wait", "pods", "--all", "--for=delete", "--timeout=60s")
-
-
-def _user(pod: dict[str, Any]) -> int:
-    user: int = pod["spec"]["securityContext"]["runAsUser"]
-    return user
