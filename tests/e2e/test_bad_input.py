@@ -179,8 +179,8 @@ CASES = {
         },
     ),
     "answers that are no numbers": Case(
-        reason="InvalidData",
-        words=("prepare-train", "q1", "q2", "answer"),
+        reason="UnreadableAnswers",
+        words=("2 of 3 gold answers", "q1", "q2", "answers.kind"),
         spec=_questions(),
         files={
             "train.jsonl": _lines(
@@ -190,22 +190,22 @@ CASES = {
         kind="reft",
     ),
     "two questions of one id": Case(
-        reason="InvalidData",
+        reason="DuplicateIds",
         words=("{inputs}/train.jsonl", "q7"),
         spec=_questions(),
         files={"train.jsonl": _lines(_question("q7", "3"), _question("q7", "4"))},
         kind="reft",
     ),
     "questions without reasoning": Case(
-        reason="InvalidData",
-        words=("prepare-train", "q0", "reasoning"),
+        reason="MissingReasoning",
+        words=("1 of 1 training questions", "q0", "add it"),
         spec=_questions(),
         files={"train.jsonl": _lines({**_question("q0", "3"), "reasoning": ""})},
         kind="reft",
     ),
     "questions over the limit": Case(
-        reason="QuestionTooLong",
-        words=("prepare-train", "q0", "maxQuestionTokens"),
+        reason="PromptTooLong",
+        words=("q0", "tokens", "maxQuestionTokens"),
         spec=_questions(),
         files={"train.jsonl": _lines({**_question("q0", "3"), "question": "1+" * 400 + "1"})},
         kind="reft",
