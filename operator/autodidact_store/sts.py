@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 from minio.credentials.providers import Provider
 from minio.signer import sign_v4_sts
 
+from autodidact_store.credentials import ACCESS_KEY, EXPIRATION, SECRET_KEY, SESSION_TOKEN
 from autodidact_store.errors import (
     AccessDeniedError,
     ConfigurationError,
@@ -40,6 +41,15 @@ class Session:
     secret_key: str = field(repr=False)
     session_token: str = field(repr=False)
     expires_at: datetime
+
+    def files(self) -> dict[str, str]:
+        """Returns them as ``FileCredentials`` reads them, by the names of the files."""
+        return {
+            ACCESS_KEY: self.access_key,
+            SECRET_KEY: self.secret_key,
+            SESSION_TOKEN: self.session_token,
+            EXPIRATION: self.expires_at.isoformat(),
+        }
 
 
 class TokenService:

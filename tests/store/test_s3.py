@@ -82,10 +82,9 @@ def mount(folder: Path, session: Session, expires_at: datetime | None = None) ->
     """Writes a Secret into a folder as the kubelet does: all files change in one rename."""
     version = folder / f"..{os.urandom(4).hex()}"
     version.mkdir(parents=True)
-    (version / "accessKey").write_text(session.access_key)
-    (version / "secretKey").write_text(session.secret_key + "\n")
-    (version / "sessionToken").write_text(session.session_token)
-    (version / "expiration").write_text((expires_at or session.expires_at).isoformat())
+    end = {"expiration": expires_at.isoformat()} if expires_at else {}
+    for name, text in (session.files() | end).items():
+        (version / name).write_text(f"{text}\n")
     (folder / "..new").symlink_to(version.name)
     (folder / "..new").rename(folder / "..data")
     for path in version.iterdir():
