@@ -148,6 +148,11 @@ def prefix(namespace: str, kind: str, key: str) -> str:
     return f"{namespace}/artifacts/{kind}-{key}/"
 
 
+def checkpoint_prefix(namespace: str, kind: str, key: str) -> str:
+    """Returns the key prefix of the checkpoints of an artifact's stage, ending in a slash."""
+    return f"{namespace}/checkpoints/{kind}-{key}/"
+
+
 def shard_prefix(namespace: str, kind: str, key: str, shard: int, shards: int) -> str:
     """Returns the key prefix of one shard, ending in a slash."""
     return f"{prefix(namespace, kind, key)}{shard}-of-{shards}/"

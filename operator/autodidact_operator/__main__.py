@@ -13,8 +13,9 @@ from autodidact_operator.recipes import RECIPES
 from autodidact_operator.reconcile import build
 from autodidact_operator.resources import Resource
 from autodidact_operator.settings import Settings
-from autodidact_store.errors import StoreError
-from autodidact_store.opening import open_store
+from autodidact_store.errors import ConfigurationError, StoreError
+from autodidact_store.opening import check_create, open_store, open_sts
+from autodidact_store.protocol import Store
 
 STORE_PATIENCE_S = 8.0
 """Seconds of an outage of the store that one lookup sits through."""
@@ -33,13 +34,31 @@ def main() -> int:
         settings = Settings.from_environment()
         # A lookup that hangs must not hold a run back: it is hindered, says so, and looks again.
         store = open_store(settings.store, patience_s=STORE_PATIENCE_S)
+        _check(store)
+        sts = None
+        if settings.sts_enabled:
+            sts = open_sts(settings.sts_role_arn, patience_s=STORE_PATIENCE_S)
         runs = [Resource(GROUP, VERSION, recipe.plural, recipe.kind) for recipe in RECIPES]
-        asyncio.run(process.run(settings, runs, partial(build, settings), store))
+        asyncio.run(process.run(settings, runs, partial(build, settings, sts), store))
     except (OperatorError, StoreError) as error:
         # The sentence says it all; a traceback would bury it.
         _logger.critical("stopped error=%s message=%s", type(error).__name__, error)
         return 1
     return 0
+
+
+def _check(store: Store) -> None:
+    """Returns if the store can be relied on, or cannot be asked now: then runs will say so.
+
+    Raises:
+        ConfigurationError: It cannot be relied on.
+    """
+    try:
+        check_create(store)
+    except ConfigurationError:
+        raise
+    except StoreError as error:
+        _logger.warning("store not checked error=%s message=%s", type(error).__name__, error)
 
 
 if __name__ == "__main__":

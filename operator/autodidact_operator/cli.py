@@ -19,7 +19,7 @@ from autodidact_operator import local
 from autodidact_operator.recipes import BY_KIND, Recipe
 from autodidact_operator.specs import sentence
 from autodidact_operator.view import results, view
-from autodidact_store import StoreError, check, open_store
+from autodidact_store import StoreError, check, check_create, open_store
 
 console = Console(stderr=False, highlight=False)
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -74,6 +74,7 @@ def run(
     try:
         store = open_store(store_uri)
         check(store)
+        check_create(store)
     except StoreError as error:
         _fail(str(error), EXIT_USAGE)
     ref = local.run_ref(recipe.kind, where, name, body["spec"])

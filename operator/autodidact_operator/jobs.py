@@ -4,9 +4,12 @@ Pods pass Pod Security ``restricted``, have no Kubernetes rights, and mount two 
 store's credentials, and a token that says who they are to the operator's progress endpoint only.
 """
 
+import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from autodidact_contract.base import GROUP
 from autodidact_contract.resources import ComputeProfileSpec, RunSpec
 from autodidact_contract.stages import EXIT_USER, RunRef
 from autodidact_operator import labels
@@ -22,6 +25,9 @@ GRACE_S = 120
 MASTER_PORT = 29500
 RENDEZVOUS_TIMEOUT_S = 300
 TOKEN_SECONDS = 3600
+SECRET_TYPE = f"{GROUP}/store-credentials"
+"""Type of the Secrets that are ours; a type never changes, so that no other can become one."""
+
 _SECRETS = "/var/run/secrets/autodidact"
 _TERMINATION_LOG = "/dev/termination-log"
 _USER = 10001
@@ -121,6 +127,33 @@ def service(request: JobRequest, owner: Owner, profile: ComputeProfileSpec) -> M
     }
 
 
+def secret(job: Manifest, files: Mapping[str, str], expires_at: str) -> Manifest:
+    """Returns the Secret with a Job's store credentials; it is called like the Job and goes with it.
+
+    Args:
+        job: As the API server knows it.
+        files: The credentials as the store reads them, by name.
+        expires_at: When they end.
+    """
+    metadata = job["metadata"]
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": metadata["name"],
+            "namespace": metadata["namespace"],
+            "labels": metadata["labels"],
+            "annotations": {labels.EXPIRES_AT: expires_at},
+            "ownerReferences": [
+                {**owner, "uid": metadata["uid"], "controller": True, "blockOwnerDeletion": False}
+            ],
+        },
+        "type": SECRET_TYPE,
+        "data": {name: base64.b64encode(text.encode()).decode() for name, text in files.items()},
+    }
+
+
 def _pods(request: JobRequest, profile: ComputeProfileSpec) -> int:
     return profile.nodes if request.training else request.shards
 
@@ -149,7 +182,7 @@ def _fail_at_once() -> Manifest:
 
 
 def _pod(request: JobRequest, own_name: str, profile: ComputeProfileSpec, of: Settings) -> Manifest:
-    secrets = _mounted_secrets(request, of)
+    secrets = _mounted_secrets(request, own_name, of)
     pod: Manifest = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
@@ -184,11 +217,11 @@ def _pod(request: JobRequest, own_name: str, profile: ComputeProfileSpec, of: Se
     return pod
 
 
-def _mounted_secrets(request: JobRequest, of: Settings) -> dict[str, Manifest]:
+def _mounted_secrets(request: JobRequest, own_name: str, of: Settings) -> dict[str, Manifest]:
     """Returns the volumes with secrets, by the name of their folder below ``_SECRETS``."""
     volumes: dict[str, Manifest] = {}
-    if of.worker_store_secret:
-        volumes["store"] = {"secret": {"secretName": of.worker_store_secret}}
+    if store := own_name if of.sts_enabled else of.worker_store_secret:
+        volumes["store"] = {"secret": {"secretName": store}}
     if request.secret:
         volumes["source"] = {"secret": {"secretName": request.secret}}
     if of.progress_url:

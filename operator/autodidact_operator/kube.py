@@ -32,10 +32,13 @@ from autodidact_operator.resources import TOKEN_REVIEWS, Resource
 
 Body = dict[str, Any]
 
+FIELD_MANAGER = "autodidact-operator"
 PAGE_SIZE = 500
 REQUEST_TIMEOUT_S = 30.0
 _AUTHENTICATION = ["BearerToken"]
 _MERGE_PATCH = "application/merge-patch+json"
+_APPLY_PATCH = "application/apply-patch+yaml"
+_METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _JSON_PATCH = "application/json-patch+json"
 _VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _UNAUTHORIZED, _FORBIDDEN, _CONFLICT, _TOO_MANY = 401, 403, 409, 429
@@ -97,7 +100,7 @@ async def connect(kubeconfig: str | None = None) -> ApiClient:
     # server is named in the kubeconfig.
     configuration.client_session_kwargs = {"trust_env": False}
     client = ApiClient(configuration)
-    client.user_agent = "autodidact-operator"
+    client.user_agent = FIELD_MANAGER
     return client
 
 
@@ -184,6 +187,23 @@ class Kube:
         """
         path = resource.path(namespace, name)
         return await self._request("PATCH", resource, path, change, content_type=_MERGE_PATCH)
+
+    async def apply(self, resource: Resource, namespace: str, body: Body) -> Body:
+        """Make an object be what the body says, whether there is one or not (server-side apply).
+
+        The answer is asked for without the object's content: a Secret's is nobody's business.
+
+        Returns:
+            The object's metadata.
+
+        Raises:
+            ConflictError: If somebody else has set one of these fields to another value.
+            OperatorError: As for every request.
+        """
+        path = f"{resource.path(namespace, body['metadata']['name'])}?fieldManager={FIELD_MANAGER}"
+        return await self._request(
+            "PATCH", resource, path, body, content_type=_APPLY_PATCH, accept=_METADATA_ONLY
+        )
 
     async def patch_status(
         self,
@@ -276,6 +296,7 @@ class Kube:
         body: Any = None,
         query: Mapping[str, str] | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> Body:
         """Send one request; returns the answer's body.
 
@@ -288,7 +309,7 @@ class Kube:
             url += "?" + urlencode({name: value for name, value in query.items() if value})
         headers = {
             **self._client.default_headers,
-            "Accept": "application/json",
+            "Accept": accept,
             "Content-Type": content_type,
             **await authorization(self._client),
         }

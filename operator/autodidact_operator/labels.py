@@ -17,5 +17,8 @@ JOB = f"{GROUP}/job"
 ATTEMPT = f"{GROUP}/attempt"
 """Number of the attempt, from 1."""
 
+EXPIRES_AT = f"{GROUP}/expires-at"
+"""Annotation of a Job's Secret, for people: when its credentials end."""
+
 COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"
 """Shard of an Indexed Job's pod, written by Kubernetes as label and annotation."""

@@ -16,6 +16,7 @@ from autodidact_contract.artifacts import Artifact
 from autodidact_contract.resources import ComputeProfileSpec, RunSpec, RunStatus
 from autodidact_operator import jobs, observe
 from autodidact_operator.cache import Snapshot
+from autodidact_operator.credentials import Lender, Planned
 from autodidact_operator.effects import act, write_record
 from autodidact_operator.errors import ConflictError, ForbiddenError, InvalidObjectError
 from autodidact_operator.library import Library, quiet
@@ -37,6 +38,7 @@ from autodidact_operator.specs import RefusedError, interpret, sentence, sources
 from autodidact_operator.world import World
 from autodidact_store.errors import StoreError
 from autodidact_store.protocol import Store
+from autodidact_store.sts import TokenService
 
 Body = Mapping[str, Any]
 log = logging.getLogger(__name__)
@@ -51,12 +53,14 @@ class Reconciler:
         library: What is published.
         memory: What need not be found out again.
         settings: The operator's settings.
+        lender: Of credentials to Jobs; None where all use one Secret.
     """
 
     world: World[Store]
     library: Library
     memory: "Memory"
     settings: Settings
+    lender: Lender | None = None
 
     async def __call__(self, key: RunKey) -> float | None:
         """Brings a run one step further; returns after how many seconds to look again."""
@@ -78,25 +82,30 @@ class Reconciler:
         metadata = snapshot.run["metadata"]
         seen_jobs = observe.jobs(snapshot.jobs, snapshot.pods, metadata["uid"])
         decision = refused(metadata["generation"], problem, seen_jobs, before, now)
-        await act(decision, _Cluster(self, snapshot, None))
+        await act(decision, _Cluster(self, snapshot))
 
     async def _step(
         self, snapshot: Snapshot, run: Run, graph: Graph, before: RunStatus, now: datetime
     ) -> float | None:
         held = observe.HeldUp(now=now, secrets=self._secrets(run.spec))
         seen_jobs = observe.jobs(snapshot.jobs, snapshot.pods, run.ref.uid, held)
-        artifacts: Mapping[str, Artifact] = {}
+        planned = Planned(run=run, graph=graph, artifacts={})
         try:
             if before.phase not in FINAL:
                 artifacts = await self.library.artifacts(
                     run.ref.uid, run.ref.namespace, graph, quiet(seen_jobs)
                 )
+                planned = Planned(run=run, graph=graph, artifacts=artifacts)
+                if self.lender:
+                    await self.lender.renew(planned, snapshot.jobs, seen_jobs)
         except StoreError as error:
             decision = hindered(run, (_reason(error), str(error)), before, now)
+        except _REFUSALS as error:
+            decision = hindered(run, ("CredentialsNotWritten", str(error)), before, now)
         else:
             seen = Observed(
                 jobs=seen_jobs,
-                artifacts=artifacts,
+                artifacts=planned.artifacts,
                 progress=_progress(self.world.progress(run.ref.uid), graph, self.world.monotonic()),
                 problem=_missing_profile(run.spec, snapshot),
             )
@@ -104,16 +113,23 @@ class Reconciler:
         wait = self._detail_wait(run, before, decision.status)
         if wait:
             decision = replace(decision, status=before)
-        decision = await self._carry_out(decision, snapshot, run, before, now)
+        decision = await self._carry_out(decision, snapshot, planned, before, now)
         if decision.status.phase in FINAL and before.phase not in FINAL:
-            await self._record(snapshot, run, decision.status, artifacts)
+            await self._record(snapshot, run, decision.status, planned.artifacts)
         times = (
             wait,
             max((decision.wake_at - now).total_seconds(), 0.0) if decision.wake_at else None,
             _RETRY_STORE_S if decision.status.waiting_since else None,
             observe.QUIET_S if observe.quiet(seen_jobs) else None,
+            self._renewal_wait(run, decision.status),
         )
         return min((seconds for seconds in times if seconds is not None), default=None)
+
+    def _renewal_wait(self, run: Run, status: RunStatus) -> float | None:
+        """Returns in how many seconds a Job's credentials are to be renewed, if they can be."""
+        if self.lender is None or status.phase in FINAL or status.waiting_since:
+            return None
+        return self.lender.wait(run.ref.uid)
 
     def _detail_wait(self, run: Run, before: RunStatus, after: RunStatus) -> float | None:
         """Returns in how many seconds a status may be written that can wait; None for at once."""
@@ -123,20 +139,31 @@ class Reconciler:
         return left if left > 0 else None
 
     async def _carry_out(
-        self, decision: Decision, snapshot: Snapshot, run: Run, before: RunStatus, now: datetime
+        self,
+        decision: Decision,
+        snapshot: Snapshot,
+        planned: Planned,
+        before: RunStatus,
+        now: datetime,
     ) -> Decision:
         """Returns what was decided and done; a Job that is refused hinders the run."""
-        effects = _Cluster(self, snapshot, run)
+        effects = _Cluster(self, snapshot, planned)
         try:
             await act(decision, effects)
         except NotCreatedError as error:
-            decision = hindered(run, ("JobNotCreated", str(error)), before, now)
-            await act(decision, effects)
+            problem = "JobNotCreated", str(error)
+        except StoreError as error:
+            problem = _reason(error), str(error)
+        else:
+            return decision
+        decision = hindered(planned.run, problem, before, now)
+        await act(decision, effects)
         return decision
 
     def _secrets(self, spec: RunSpec) -> tuple[str, ...]:
         """Returns the names of the Secrets that pods of a run mount."""
-        names = [self.settings.worker_store_secret, *(s.secret_name for s in sources(spec))]
+        own = "the Job's own" if self.lender else self.settings.worker_store_secret
+        names = [own, *(s.secret_name for s in sources(spec))]
         return tuple(dict.fromkeys(name for name in names if name))
 
     async def _record(
@@ -154,6 +181,9 @@ class Reconciler:
         except StoreError as error:
             log.warning("record not written run=%s error=%s", run.ref.name, error)
 
+
+_REFUSALS = (ConflictError, ForbiddenError, InvalidObjectError)
+"""What the API server says to a write that it does not take."""
 
 _RETRY_STORE_S = 5.0
 """Seconds after which a hindered run is looked at again."""
@@ -262,25 +292,36 @@ class NotCreatedError(Exception):
 class _Cluster:
     """Effects on a cluster, for one run."""
 
-    def __init__(self, reconciler: Reconciler, snapshot: Snapshot, run: Run | None) -> None:
+    def __init__(
+        self, reconciler: Reconciler, snapshot: Snapshot, planned: Planned | None = None
+    ) -> None:
+        self._lender = reconciler.lender
         self._world = reconciler.world
         self._memory = reconciler.memory
         self._settings = reconciler.settings
         self._snapshot = snapshot
-        self._run = run
+        self._planned = planned
 
     async def create(self, request: JobRequest) -> None:
-        if self._run is None:
+        if self._planned is None:
             raise ValueError("a run that was refused has no Jobs")
+        run = self._planned.run
         body = self._snapshot.run
         profile = ComputeProfileSpec.model_validate(self._snapshot.profiles[request.profile])
-        owner = jobs.Owner(ref=self._run.ref, api_version=body["apiVersion"])
-        manifest = jobs.manifest(request, owner, self._run.spec, profile, self._settings)
+        owner = jobs.Owner(ref=run.ref, api_version=body["apiVersion"])
+        manifest = jobs.manifest(request, owner, run.spec, profile, self._settings)
+        session = None
+        if self._lender:
+            # Before the Job: one whose pods cannot have what they need would only hold GPUs.
+            name = manifest["metadata"]["name"]
+            session = await self._lender.mint(self._planned, request.job, name)
         try:
             if (service := jobs.service(request, owner, profile)) is not None:
                 await self._world.create_service(body, service)
-            await self._world.create_job(body, manifest)
-        except (ConflictError, ForbiddenError, InvalidObjectError) as error:
+            job = await self._world.create_job(body, manifest)
+            if self._lender and session:
+                await self._lender.hand_over(run.ref.uid, job, session)
+        except _REFUSALS as error:
             raise NotCreatedError(f"{request.job}: {error}") from error
 
     async def delete(self, name: str) -> None:
@@ -298,8 +339,11 @@ class _Cluster:
         self._world.event(self._snapshot.run, event.type, event.reason, event.message)
 
 
-def build(settings: Settings, world: World[Store]) -> Reconciler:
+def build(settings: Settings, sts: TokenService | None, world: World[Store]) -> Reconciler:
     """Returns the reconciler over a world, which has it forget the runs that are gone."""
     library, memory = Library(world.store), Memory(settings)
     world.keepers += [library.keep, memory.keep]
-    return Reconciler(world=world, library=library, memory=memory, settings=settings)
+    lender = Lender(sts, settings, world) if sts else None
+    if lender:
+        world.keepers.append(lender.keep)
+    return Reconciler(world=world, library=library, memory=memory, settings=settings, lender=lender)

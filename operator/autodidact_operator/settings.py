@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from autodidact_contract.base import Schema
 from autodidact_operator.errors import ConfigError
@@ -28,8 +28,13 @@ class Settings(Schema):
     store: str = Field(description="Where artifacts lie: s3://bucket or a directory.")
     store_credentials: Path | None = Field(None, description="Directory with the store's keys.")
     aws_endpoint_url: str = Field("", description="S3 endpoint as the operator reaches it.")
+    aws_endpoint_url_sts: str = Field("", description="STS endpoint; empty = the S3 endpoint.")
     aws_region: str = Field("us-east-1", description="Region of the bucket.")
     worker_store_secret: str = Field("", description="Secret with keys, in the run's namespace.")
+    sts_enabled: bool = Field(False, description="Each Job gets narrow credentials by STS.")
+    sts_role_arn: str = Field("", description="Role to assume; AWS wants one, MinIO does not.")
+    sts_duration_seconds: int = Field(3600, ge=900, le=43200, description="Of a Job's credentials.")
+    sts_renew_seconds: int = Field(1800, ge=1, description="Age at which they are renewed.")
     worker_endpoint: str = Field("", description="S3 endpoint as workers reach it.")
     worker_image: str = Field("", description="Image of stages without one in their profile.")
     worker_pull_secrets: tuple[str, ...] = Field(
@@ -61,6 +66,16 @@ class Settings(Schema):
             return json.loads(value)
         except ValueError as error:
             raise ValueError(f"not a JSON list: {error}") from error
+
+    @model_validator(mode="after")
+    def _check_sts(self) -> Self:
+        if self.sts_enabled and not self.store.startswith("s3://"):
+            raise ValueError(f"AUTODIDACT_STS_ENABLED: {self.store} is not an S3 store")
+        if self.sts_renew_seconds >= self.sts_duration_seconds:
+            raise ValueError(
+                "AUTODIDACT_STS_RENEW_SECONDS must be less than AUTODIDACT_STS_DURATION_SECONDS"
+            )
+        return self
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:

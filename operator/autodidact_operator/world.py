@@ -16,7 +16,7 @@ from autodidact_operator.errors import AlreadyExistsError, ConflictError, NotFou
 from autodidact_operator.events import EventType, Recorder
 from autodidact_operator.kube import Kube
 from autodidact_operator.progress import ProgressBook, Reports
-from autodidact_operator.resources import JOBS, SERVICES, Resource, RunKey
+from autodidact_operator.resources import JOBS, SECRETS, SERVICES, Resource, RunKey
 from autodidact_operator.telemetry import Telemetry
 
 Body = dict[str, Any]
@@ -105,6 +105,15 @@ class World(Generic[StoreT]):
             OperatorError: As for every request.
         """
         return await self._create_owned(SERVICES, run, manifest)
+
+    async def apply_secret(self, manifest: Body) -> None:
+        """Make a Secret be what its manifest says; none is ever read.
+
+        Raises:
+            ConflictError: If somebody else has written into it.
+            OperatorError: As for every request.
+        """
+        await self._kube.apply(SECRETS, manifest["metadata"]["namespace"], manifest)
 
     async def delete_job(self, job: Body) -> None:
         """Delete this very Job and its pods; one that is gone already is fine.

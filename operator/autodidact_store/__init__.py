@@ -16,7 +16,7 @@ from autodidact_store.errors import (
     StoreUnavailableError,
     TooLargeError,
 )
-from autodidact_store.opening import check, open_store
+from autodidact_store.opening import check, check_create, open_store
 from autodidact_store.protocol import Entry, OnBytes, Store
 from autodidact_store.s3 import S3Store
 
@@ -36,6 +36,7 @@ __all__ = [
     "StoreUnavailableError",
     "TooLargeError",
     "check",
+    "check_create",
     "fetch",
     "find",
     "manifests",

@@ -1,31 +1,44 @@
 """Credentials in a mounted Secret, read again whenever the files change."""
 
 import threading
+import time
+from datetime import datetime
 from pathlib import Path
 
 from minio.credentials.credentials import Credentials
 from minio.credentials.providers import Provider
 
-from autodidact_store.errors import ConfigurationError
+from autodidact_store.errors import ConfigurationError, StoreUnavailableError
+from autodidact_store.pool import PATIENCE_S
 
 ACCESS_KEY = "accessKey"
 SECRET_KEY = "secretKey"  # noqa: S105 - the name of a file, not a secret
 SESSION_TOKEN = "sessionToken"  # noqa: S105 - as above
+EXPIRATION = "expiration"
 
 _TRIES = 5
+_POLL_S = 0.5
+_OPTIONAL = frozenset({SESSION_TOKEN, EXPIRATION})
 
 _Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
 class FileCredentials(Provider):
-    """Reads ``accessKey``, ``secretKey`` and, if there is one, ``sessionToken`` in a directory.
+    """Reads ``accessKey``, ``secretKey`` and, if there are, ``sessionToken`` and ``expiration``.
 
     minio-py asks before every request, so a refreshed Secret is used from the next request on,
-    also in the middle of an upload.
+    also in the middle of an upload. Temporary credentials that have expired were not renewed in
+    time, because the operator is away: they are waited for, and a retry of the stage can help,
+    which no answer of the server to them would say.
+
+    Args:
+        directory: Where the files are.
+        patience_s: How long to wait for others once those there have expired.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, patience_s: float = PATIENCE_S) -> None:
         self._directory = directory
+        self._patience_s = patience_s
         self._lock = threading.Lock()
         self._stamp: _Stamp = ()
         self._current: Credentials | None = None
@@ -35,7 +48,19 @@ class FileCredentials(Provider):
 
         Raises:
             ConfigurationError: A file is missing, empty or unreadable.
+            StoreUnavailableError: They have expired, and nobody renewed them in time.
         """
+        end = time.monotonic() + self._patience_s
+        while (current := self._held()).is_expired():
+            if time.monotonic() > end:
+                raise StoreUnavailableError(
+                    f"the credentials in {self._directory} expired at {current.expiration} UTC; "
+                    "the operator renews them: check that it runs"
+                )
+            time.sleep(_POLL_S)
+        return current
+
+    def _held(self) -> Credentials:
         with self._lock:
             for _ in range(_TRIES):
                 stamp = self._look()
@@ -50,7 +75,7 @@ class FileCredentials(Provider):
 
     def _look(self) -> _Stamp:
         stamps: list[tuple[int, int, int] | None] = []
-        for name in (ACCESS_KEY, SECRET_KEY, SESSION_TOKEN):
+        for name in (ACCESS_KEY, SECRET_KEY, SESSION_TOKEN, EXPIRATION):
             try:
                 stat = (self._directory / name).stat()
             except OSError:
@@ -60,15 +85,26 @@ class FileCredentials(Provider):
         return tuple(stamps)
 
     def _read(self) -> Credentials:
-        token = self._directory / SESSION_TOKEN
         return Credentials(
             access_key=self._text(ACCESS_KEY),
             secret_key=self._text(SECRET_KEY),
-            session_token=self._text(SESSION_TOKEN) if token.exists() else None,
+            session_token=self._text(SESSION_TOKEN) or None,
+            expiration=self._time(EXPIRATION),
         )
+
+    def _time(self, name: str) -> datetime | None:
+        text = self._text(name)
+        try:
+            return datetime.fromisoformat(text) if text else None
+        except ValueError as error:
+            raise ConfigurationError(
+                f"store credentials: {self._directory / name} is not a time: {text}"
+            ) from error
 
     def _text(self, name: str) -> str:
         path = self._directory / name
+        if name in _OPTIONAL and not path.exists():
+            return ""
         try:
             text = path.read_text(encoding="utf-8").strip()
         except OSError as error:
@@ -76,6 +112,6 @@ class FileCredentials(Provider):
                 f"store credentials: {path}: {error.strerror}; "
                 f"the Secret needs {ACCESS_KEY} and {SECRET_KEY}"
             ) from error
-        if not text and name != SESSION_TOKEN:
+        if not text and name not in _OPTIONAL:
             raise ConfigurationError(f"store credentials: {path} is empty")
         return text

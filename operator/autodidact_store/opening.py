@@ -2,10 +2,11 @@
 
 =============================  ====================================================================
 AWS_ENDPOINT_URL_S3            URL of the server, such as http://minio:9000
-AWS_ENDPOINT_URL               the same, where the first is not set
+AWS_ENDPOINT_URL_STS           URL of the server's STS, for ``open_sts``
+AWS_ENDPOINT_URL               both, where these are not set
 AWS_REGION                     us-east-1 where not set
-AUTODIDACT_STORE_CREDENTIALS   directory with files accessKey, secretKey and perhaps sessionToken,
-                               read again when they change
+AUTODIDACT_STORE_CREDENTIALS   directory with files accessKey, secretKey and perhaps sessionToken
+                               and expiration, read again when they change
 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN
                                where that is not set
 AWS_CA_BUNDLE, SSL_CERT_FILE   trusted authorities instead of the system's
@@ -14,7 +15,9 @@ AWS_CA_BUNDLE, SSL_CERT_FILE   trusted authorities instead of the system's
 
 import os
 import re
+import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -22,10 +25,11 @@ from minio.credentials.providers import Provider, StaticProvider
 
 from autodidact_store.credentials import FileCredentials
 from autodidact_store.directory import DirectoryStore
-from autodidact_store.errors import ConfigurationError
-from autodidact_store.pool import PATIENCE_S
+from autodidact_store.errors import ConfigurationError, StoreError
+from autodidact_store.pool import PATIENCE_S, PatientPool
 from autodidact_store.protocol import Store
 from autodidact_store.s3 import S3Store
+from autodidact_store.sts import TokenService
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
@@ -53,15 +57,41 @@ def open_store(
         raise ConfigurationError(
             f"not a store: {uri!r}; write s3://bucket, file:///directory or a path"
         )
-    endpoint = _endpoint(environ)
+    endpoint = _endpoint(environ, "S3")
     return S3Store(
         bucket,
         endpoint.netloc,
-        _credentials(environ),
-        region=environ.get("AWS_REGION") or "us-east-1",
+        _credentials(environ, patience_s),
+        region=_region(environ),
         secure=endpoint.scheme == "https",
         certificates=_certificates(environ),
         patience_s=patience_s,
+    )
+
+
+def open_sts(
+    role_arn: str = "",
+    environ: Mapping[str, str] = os.environ,
+    *,
+    patience_s: float = PATIENCE_S,
+) -> TokenService:
+    """Returns the STS of the store's server; nothing is asked of it yet.
+
+    Args:
+        role_arn: The role whose rights are lent, where the server wants one.
+        environ: As for ``open_store``.
+        patience_s: As for ``open_store``.
+
+    Raises:
+        ConfigurationError: The environment lacks something.
+    """
+    certificates = _certificates(environ)
+    return TokenService(
+        _endpoint(environ, "STS"),
+        _credentials(environ, patience_s),
+        PatientPool(patience_s, str(certificates) if certificates else None),
+        region=_region(environ),
+        role_arn=role_arn,
     )
 
 
@@ -78,8 +108,30 @@ def check(store: Store, prefix: str = "") -> None:
     next(store.entries(prefix), None)
 
 
-def _endpoint(environ: Mapping[str, str]) -> SplitResult:
-    url = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
+def check_create(store: Store) -> None:
+    """Returns if an object is never created twice, on which publishing rests.
+
+    A server that does not know conditional writes may ignore that they are conditional, and two
+    attempts of one stage would publish over each other.
+
+    Raises:
+        StoreError: The store cannot be used, and why.
+    """
+    key = f".autodidact-check-{secrets.token_hex(8)}"
+    try:
+        refused = store.create(key, b"first") and not store.create(key, b"second")
+    finally:
+        with suppress(StoreError):
+            store.delete(key)
+    if not refused:
+        raise ConfigurationError(
+            f"{store.uri}: the server overwrote an object in spite of If-None-Match: *; use one "
+            "with conditional writes, such as MinIO, AWS S3 or versitygw"
+        )
+
+
+def _endpoint(environ: Mapping[str, str], service: str) -> SplitResult:
+    url = environ.get(f"AWS_ENDPOINT_URL_{service}") or environ.get("AWS_ENDPOINT_URL")
     if not url:
         raise ConfigurationError(
             "the store's server is not named; set AWS_ENDPOINT_URL, such as http://minio:9000"
@@ -92,10 +144,14 @@ def _endpoint(environ: Mapping[str, str]) -> SplitResult:
     return parts
 
 
-def _credentials(environ: Mapping[str, str]) -> Provider:
+def _region(environ: Mapping[str, str]) -> str:
+    return environ.get("AWS_REGION") or "us-east-1"
+
+
+def _credentials(environ: Mapping[str, str], patience_s: float) -> Provider:
     directory = environ.get("AUTODIDACT_STORE_CREDENTIALS")
     if directory:
-        provider = FileCredentials(Path(directory))
+        provider = FileCredentials(Path(directory), patience_s)
         provider.retrieve()
         return provider
     access, secret = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from autodidact_operator import jobs
 from autodidact_operator.settings import Settings, _variables
 from chart import rendering
 from chart.rendering import Object
@@ -54,6 +55,23 @@ def test_no_role_has_a_wildcard_or_a_secret(rendered: list[Object]) -> None:
     assert not words & {"*", "secrets"}
 
 
+def test_lending_needs_two_verbs_on_secrets(chart: Path) -> None:
+    """With STS the operator may create and patch Secrets, and a policy keeps it to its own."""
+    objects = rendering.render(chart, "--set", "store.sts.enabled=true")
+    assert _granted(objects) == {**GRANTED, ("", "secrets"): {"create", "patch"}}
+    (policy,) = [
+        item
+        for item in rendering.of_kind(objects, "ValidatingAdmissionPolicy")
+        if item["metadata"]["name"].endswith("-secrets")
+    ]
+    assert policy["spec"]["matchConditions"][0]["expression"].endswith(
+        '"system:serviceaccount:lab:learn-autodidact-operator"'
+    )
+    assert [rule["expression"] for rule in policy["spec"]["validations"]] == [
+        f'object.type == "{jobs.SECRET_TYPE}"'
+    ]
+
+
 def test_watched_namespaces_confine_the_operator(chart: Path) -> None:
     """With named namespaces the operator's cluster-wide rights are two harmless ones."""
     objects = rendering.render(chart, "--set", "watch.namespaces={red,blue}")
@@ -94,7 +112,10 @@ def test_pod_passes_restricted(rendered: list[Object]) -> None:
 
 def test_environment_is_what_the_settings_read(chart: Path) -> None:
     """Every setting has its variable and no variable is unknown to the settings."""
-    objects = rendering.render(chart, "--set", "store.endpoint=http://minio:9000")
+    everything = "store.endpoint=http://minio:9000,store.sts.enabled=true"
+    objects = rendering.render(
+        chart, "--set", f"{everything},store.sts.endpoint=https://sts.amazonaws.com"
+    )
     assert set(rendering.environment(objects)) == set(_variables(Settings).values())
 
 

@@ -14,6 +14,7 @@ class FaultyProxy:
     Attributes:
         cut_after: For each further connection, after how many bytes of answers it breaks.
         lose: Beginnings of requests whose answer is lost, once each; the server gets the request.
+        drop: Pieces of requests that never reach the server.
         answered: Bytes of answers that were passed on.
     """
 
@@ -25,6 +26,7 @@ class FaultyProxy:
         self.endpoint = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.cut_after: list[int] = []
         self.lose: list[bytes] = []
+        self.drop: list[bytes] = []
         self.answered = 0
 
     def __enter__(self) -> Self:
@@ -67,6 +69,8 @@ class FaultyProxy:
                 for beginning in [b for b in self.lose if data.startswith(b)]:
                     self.lose.remove(beginning)
                     doomed.set()
+                for piece in self.drop:
+                    data = data.replace(piece, b"")
                 server.sendall(data)
             server.shutdown(socket.SHUT_WR)
 

@@ -1,7 +1,6 @@
 """What a server can do to a store: refuse, vanish, break off, change credentials."""
 
 import hashlib
-import json
 import os
 import ssl
 import threading
@@ -17,8 +16,6 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from minio.credentials.credentials import Credentials
-from minio.credentials.providers import AssumeRoleProvider
 
 from autodidact_contract.artifacts import Manifest
 from autodidact_store import (
@@ -28,11 +25,14 @@ from autodidact_store import (
     CorruptError,
     StoreUnavailableError,
     check,
+    check_create,
     fetch,
     find,
     open_store,
     publish,
 )
+from autodidact_store.opening import open_sts
+from autodidact_store.sts import Session
 from store.faulty_proxy import FaultyProxy
 
 MIB = 1 << 20
@@ -50,18 +50,13 @@ def through(proxy: FaultyProxy, scheme: str = "http") -> dict[str, str]:
     return {"AWS_ENDPOINT_URL": f"{scheme}://{proxy.endpoint}"}
 
 
-def minted(bucket: Any, statements: list[dict[str, Any]]) -> Credentials:
+def minted(bucket: Any, statements: list[dict[str, Any]]) -> Session:
     """Temporary credentials with a policy."""
-    return AssumeRoleProvider(
-        sts_endpoint=f"http://{bucket.server.endpoint}",
-        access_key=bucket.server.access_key,
-        secret_key=bucket.server.secret_key,
-        policy=json.dumps({"Version": "2012-10-17", "Statement": statements}),
-        duration_seconds=900,
-    ).retrieve()
+    policy = {"Version": "2012-10-17", "Statement": statements}
+    return open_sts(environ=bucket.environ).mint(policy, 900, "store-test")
 
 
-def scoped(bucket: Any, prefix: str) -> Credentials:
+def scoped(bucket: Any, prefix: str) -> Session:
     """Temporary credentials for the objects below a prefix."""
     return minted(bucket, [allow(["s3:GetObject", "s3:PutObject"], f"{bucket.name}/{prefix}*")])
 
@@ -83,18 +78,18 @@ def allow(actions: list[str], resource: str) -> dict[str, Any]:
     return {"Effect": "Allow", "Action": actions, "Resource": [f"arn:aws:s3:::{resource}"]}
 
 
-def mount(folder: Path, credentials: Credentials) -> None:
+def mount(folder: Path, session: Session, expires_at: datetime | None = None) -> None:
     """Writes a Secret into a folder as the kubelet does: all files change in one rename."""
     version = folder / f"..{os.urandom(4).hex()}"
     version.mkdir(parents=True)
-    (version / "accessKey").write_text(credentials.access_key)
-    (version / "secretKey").write_text(credentials.secret_key + "\n")
-    (version / "sessionToken").write_text(credentials.session_token or "")
+    end = {"expiration": expires_at.isoformat()} if expires_at else {}
+    for name, text in (session.files() | end).items():
+        (version / name).write_text(f"{text}\n")
     (folder / "..new").symlink_to(version.name)
     (folder / "..new").rename(folder / "..data")
-    for name in ("accessKey", "secretKey", "sessionToken"):
-        if not (folder / name).is_symlink():
-            (folder / name).symlink_to(f"..data/{name}")
+    for path in version.iterdir():
+        if not (folder / path.name).is_symlink():
+            (folder / path.name).symlink_to(f"..data/{path.name}")
 
 
 @pytest.mark.parametrize(
@@ -362,6 +357,65 @@ def test_stage_credentials_are_enough(minio_bucket: Any, tmp_path: Path) -> None
     ):
         with pytest.raises(AccessDeniedError):
             attempt()
+
+
+def test_sessions_last_as_long_as_asked(minio_bucket: Any) -> None:
+    """A session tells when it ends, and shows no secret when it is shown."""
+    session = scoped(minio_bucket, "team/")
+    left = (session.expires_at - datetime.now(UTC)).total_seconds()
+    assert 890 < left <= 900
+    assert session.session_token not in repr(session)
+    assert session.secret_key not in repr(session)
+
+
+def test_a_wrong_lender_mints_nothing(minio_bucket: Any) -> None:
+    """Keys that the server does not know are refused with what to check."""
+    environ = minio_bucket.environ | {"AWS_SECRET_ACCESS_KEY": "wrong-secret"}
+    with pytest.raises(AccessDeniedError, match=r"AssumeRole.*check the operator's store cred"):
+        open_sts(environ=environ).mint({}, 900, "store-test")
+
+
+def test_a_wrong_policy_mints_nothing(minio_bucket: Any) -> None:
+    """A policy that is none is refused, and nothing is lent without one."""
+    with pytest.raises(ConfigurationError, match="AssumeRole"):
+        open_sts(environ=minio_bucket.environ).mint({"Statement": "all"}, 900, "store-test")
+
+
+def test_a_server_without_sts_says_so(versitygw: Any) -> None:
+    """A server that does not lend is named, with the remedy."""
+    environ = {
+        "AWS_ENDPOINT_URL": versitygw.url,
+        "AWS_ACCESS_KEY_ID": versitygw.access_key,
+        "AWS_SECRET_ACCESS_KEY": versitygw.secret_key,
+    }
+    with pytest.raises(ConfigurationError, match="turn STS off"):
+        open_sts(environ=environ).mint({}, 900, "store-test")
+
+
+def test_expired_credentials_are_waited_for(minio_bucket: Any, tmp_path: Path) -> None:
+    """A request goes on once the Secret is renewed; without that, another attempt may help."""
+    secret, past = tmp_path / "secret", datetime.now(UTC) - timedelta(seconds=1)
+    session = scoped(minio_bucket, "team/")
+    mount(secret, session, past)
+    place = {"AUTODIDACT_STORE_CREDENTIALS": str(secret)}
+    with pytest.raises(StoreUnavailableError, match=r"expired.*the operator renews them"):
+        minio_bucket.open(patience_s=0.0, **place)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(lambda: minio_bucket.open(**place).create("team/a", b"abc"))
+        with pytest.raises(TimeoutError):
+            waiting.result(0.6)
+        mount(secret, session)
+        assert waiting.result(30) is True
+
+
+def test_a_server_that_overwrites_is_refused(bucket: Any, proxy: FaultyProxy) -> None:
+    """A server without conditional writes is found out before anything rests on them."""
+    store = bucket.open(**through(proxy))
+    check_create(store)
+    proxy.drop = [b"If-None-Match: *\r\n"]
+    with pytest.raises(ConfigurationError, match=r"in spite of If-None-Match.*MinIO"):
+        check_create(store)
+    assert not list(bucket.open().entries(""))
 
 
 def test_tls_needs_the_authority(bucket: Any, tmp_path: Path) -> None:

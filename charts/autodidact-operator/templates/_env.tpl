@@ -28,6 +28,22 @@
   value: {{ .Values.store.region | quote }}
 - name: AUTODIDACT_WORKER_STORE_SECRET
   value: {{ .Values.store.workerSecret | quote }}
+{{- with .Values.store.sts }}
+{{- if .enabled }}
+- name: AUTODIDACT_STS_ENABLED
+  value: "true"
+- name: AUTODIDACT_STS_ROLE_ARN
+  value: {{ .roleArn | quote }}
+- name: AUTODIDACT_STS_DURATION_SECONDS
+  value: {{ .durationSeconds | int | quote }}
+- name: AUTODIDACT_STS_RENEW_SECONDS
+  value: {{ .renewSeconds | int | quote }}
+{{- with .endpoint }}
+- name: AWS_ENDPOINT_URL_STS
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
 - name: AUTODIDACT_WORKER_ENDPOINT
   value: {{ include "autodidact.workerEndpoint" . | quote }}
 - name: AUTODIDACT_WORKER_IMAGE

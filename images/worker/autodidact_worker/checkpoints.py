@@ -19,6 +19,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from autodidact_contract.artifacts import checkpoint_prefix
 from autodidact_contract.base import Schema, canonical_json
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class Checkpoints:
     @classmethod
     def of(cls, store: Any, namespace: str, kind: str, key: str) -> "Checkpoints":
         """Returns the checkpoints of the stage output ``<kind>-<key>``."""
-        return cls(store=store, prefix=f"{namespace}/checkpoints/{kind}-{key}/")
+        return cls(store=store, prefix=checkpoint_prefix(namespace, kind, key))
 
     def upload(self, step: int, folder: Path) -> list[Part]:
         """Uploads every file of a folder; the checkpoint is not complete before ``mark``."""

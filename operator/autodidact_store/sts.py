@@ -1,0 +1,169 @@
+"""Credentials for a while and for a part of the store: AssumeRole with a session policy.
+
+minio-py's provider for this never asks for less than an hour and cannot sign with credentials that
+are temporary themselves, so the one request is made here.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+from urllib.parse import SplitResult, urlencode
+from xml.etree import ElementTree
+
+from minio.credentials.providers import Provider
+from minio.signer import sign_v4_sts
+
+from autodidact_store.credentials import ACCESS_KEY, EXPIRATION, SECRET_KEY, SESSION_TOKEN
+from autodidact_store.errors import (
+    AccessDeniedError,
+    ConfigurationError,
+    StoreError,
+    StoreUnavailableError,
+)
+from autodidact_store.pool import PatientPool
+
+_VERSION = "2011-06-15"
+_DENIED = frozenset({401, 403})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """Temporary credentials; shown without what must not be seen.
+
+    Attributes:
+        expires_at: When the server no longer takes them, with its zone.
+    """
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    session_token: str = field(repr=False)
+    expires_at: datetime
+
+    def files(self) -> dict[str, str]:
+        """Returns them as ``FileCredentials`` reads them, by the names of the files."""
+        return {
+            ACCESS_KEY: self.access_key,
+            SECRET_KEY: self.secret_key,
+            SESSION_TOKEN: self.session_token,
+            EXPIRATION: self.expires_at.isoformat(),
+        }
+
+
+class TokenService:
+    """The STS of an S3 server.
+
+    Args:
+        endpoint: Its URL, split.
+        credentials: Whose rights are lent; asked before every request.
+        http: The connections to it.
+        region: Of the signature.
+        role_arn: The role to assume; AWS wants one, MinIO takes no notice of it.
+    """
+
+    def __init__(
+        self,
+        endpoint: SplitResult,
+        credentials: Provider,
+        http: PatientPool,
+        *,
+        region: str = "us-east-1",
+        role_arn: str = "",
+    ) -> None:
+        self._endpoint = endpoint
+        self._credentials = credentials
+        self._http = http
+        self._region = region
+        self._role_arn = role_arn
+
+    @property
+    def url(self) -> str:
+        """The service's URL."""
+        return self._endpoint.geturl()
+
+    def mint(self, policy: Mapping[str, Any], duration_s: int, name: str) -> Session:
+        """Returns credentials that may do what the policy and the lender's own rights allow.
+
+        Args:
+            policy: An IAM policy document; AWS wants at most 2,048 characters of it.
+            duration_s: How long they are good for; servers want at least 900.
+            name: What the server's own log calls the session: 2 to 64 letters, digits and dashes.
+
+        Raises:
+            AccessDeniedError: The lender may not assume the role, or its credentials are wrong.
+            ConfigurationError: The server has no STS, or does not take the request.
+            StoreUnavailableError: It did not answer in time.
+        """
+        fields = {
+            "Action": "AssumeRole",
+            "Version": _VERSION,
+            "DurationSeconds": str(duration_s),
+            "Policy": json.dumps(policy, separators=(",", ":")),
+            "RoleSessionName": name,
+        }
+        if self._role_arn:
+            fields["RoleArn"] = self._role_arn
+        body = urlencode(fields)
+        url = self.url if self._endpoint.path else f"{self.url}/"
+        answer = self._http.urlopen("POST", url, body=body, headers=self._signed(body))
+        if answer.status != 200:
+            raise _refusal(self.url, answer.status, answer.data)
+        return _session(self.url, answer.data)
+
+    def _signed(self, body: str) -> dict[str, Any]:
+        lender, now = self._credentials.retrieve(), datetime.now(UTC)
+        headers: dict[str, Any] = {
+            "Content-Type": "application/x-www-form-urlencoded",
+            "Host": self._endpoint.netloc,
+            "X-Amz-Date": now.strftime("%Y%m%dT%H%M%SZ"),
+        }
+        if lender.session_token:
+            headers["X-Amz-Security-Token"] = lender.session_token
+        return sign_v4_sts(
+            method="POST",
+            url=self._endpoint._replace(path=self._endpoint.path or "/"),
+            region=self._region,
+            headers=headers,
+            credentials=lender,
+            content_sha256=sha256(body.encode()).hexdigest(),
+            date=now,
+        )
+
+
+def _session(url: str, data: bytes) -> Session:
+    found = _texts(data)
+    try:
+        return Session(
+            access_key=found["AccessKeyId"],
+            secret_key=found["SecretAccessKey"],
+            session_token=found["SessionToken"],
+            expires_at=datetime.fromisoformat(found["Expiration"]),
+        )
+    except (KeyError, ValueError) as error:
+        raise ConfigurationError(
+            f"{url} does not answer like an STS; check the endpoint"
+        ) from error
+
+
+def _refusal(url: str, status: int, data: bytes) -> StoreError:
+    found = _texts(data)
+    said = ": ".join(found[name] for name in ("Code", "Message") if found.get(name))
+    text = f"{url}: AssumeRole: {said or f'HTTP {status}'}"
+    if status in _DENIED:
+        return AccessDeniedError(
+            f"{text}; check the operator's store credentials and whether they may assume the role"
+        )
+    if status >= 500 or found.get("Code") == "Throttling":
+        return StoreUnavailableError(f"{text}; try again later")
+    return ConfigurationError(f"{text}; check the STS endpoint, or turn STS off")
+
+
+def _texts(data: bytes) -> dict[str, str]:
+    """Returns the texts of an answer by their elements' names, whatever namespace they are in."""
+    try:
+        root = ElementTree.fromstring(data)  # noqa: S314 - our own server's, as minio-py reads it
+    except ElementTree.ParseError:
+        return {}
+    return {part.tag.rpartition("}")[2]: (part.text or "").strip() for part in root.iter()}
