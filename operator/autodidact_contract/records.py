@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from autodidact_contract.base import Schema
 
@@ -35,6 +35,41 @@ class RankedReplies(Schema):
         if len(self.ranks) != len(self.replies):
             raise ValueError(f"{len(self.replies)} replies but {len(self.ranks)} ranks")
         return self
+
+
+class SeedPrompt(Schema):
+    """A prompt without a reply."""
+
+    prompt: str = Field(min_length=1)
+
+
+class Message(Schema):
+    """A message of a conversation in Open Assistant's layout; its other fields are not read.
+
+    Attributes:
+        rank: Among the replies to its parent, 0 the best; None: nobody ranked it.
+        replies: Inside a tree; a row that is one message names its parent instead.
+    """
+
+    model_config = ConfigDict(extra="ignore", alias_generator=None)
+
+    message_id: str = Field(min_length=1)
+    parent_id: str | None = None
+    text: str
+    role: Literal["prompter", "assistant"]
+    lang: str
+    rank: int | None = None
+    deleted: bool = False
+    replies: tuple["Message", ...] = ()
+
+
+class Conversation(Schema):
+    """A tree of messages in Open Assistant's layout."""
+
+    model_config = ConfigDict(extra="ignore", alias_generator=None)
+
+    message_tree_id: str = Field(min_length=1)
+    prompt: Message
 
 
 class Prompt(Schema):
@@ -82,8 +117,51 @@ class Judged(Schema):
     score: float | None
 
 
+class JudgedRanking(Schema):
+    """Replies that people ranked, with judgements of a model.
+
+    Attributes:
+        votes: Of each reply, one for each attempt; empty where the reply is too long to judge.
+    """
+
+    prompt_id: str
+    prompt: str
+    replies: tuple[str, ...]
+    ranks: tuple[int, ...]
+    votes: tuple[tuple[Vote, ...], ...]
+
+
+class JudgementBattle(Schema):
+    """Two judgements of one reply, compared in both orders.
+
+    Attributes:
+        first: Index of a vote of the reply.
+        second: Index of another one.
+        verdicts: Of the order as it is, then of the reverse; which vote is better, None: unreadable.
+    """
+
+    first: int
+    second: int
+    verdicts: tuple[Literal["first", "second", "tie"] | None, ...]
+
+
+class JudgedJudgements(Schema):
+    """A judged reply whose judgements were compared; the votes are those of ``Judged``."""
+
+    id: str
+    prompt_id: str
+    prompt: str
+    text: str
+    votes: tuple[Vote, ...]
+    battles: tuple[JudgementBattle, ...]
+
+
 class Pair(Schema):
-    """A preference pair: best and worst reply to one prompt."""
+    """A preference pair: best and worst reply to one prompt.
+
+    Attributes:
+        consistency: Share in which the pair counts as it is; the rest counts the other way round.
+    """
 
     prompt_id: str
     prompt: str
@@ -93,6 +171,7 @@ class Pair(Schema):
     rejected_id: str
     chosen_score: float
     rejected_score: float
+    consistency: float = 1.0
 
 
 class Ranking(Schema):
@@ -104,8 +183,9 @@ class Ranking(Schema):
 
 
 class Battle(Schema):
-    """One prompt answered by the model and by its predecessor, compared in both orders."""
+    """One prompt answered by the model and by an opponent, compared in both orders."""
 
+    opponent: Literal["previous", "first", "baseline"]
     prompt_id: str
     prompt: str
     ours: str

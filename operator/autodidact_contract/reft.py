@@ -12,12 +12,11 @@ from typing import Literal
 
 from pydantic import model_validator
 
+from autodidact_contract.answering import CODE, NOT_STATED, AnswerFields
 from autodidact_contract.base import REFT, Schema, doc
 from autodidact_contract.resources import Gate, RunSpec, Source
 from autodidact_contract.training import TrainingFields
 
-NOT_STATED = f"not stated in {REFT}; chosen here"
-CODE = "the published code of arXiv 2401.08967"
 GRPO = "arXiv 2402.03300"
 
 Baseline = Literal["sft", "offline-self-training", "online-self-training"]
@@ -251,38 +250,6 @@ class RewardFields(Schema):
     missing_eos_penalty: float = doc(
         0.0, "Subtracted from the reward of an answer that was cut.", NOT_STATED, ge=0, le=10
     )
-
-
-class AnswerFields(Schema):
-    """How an answer is read, and when it is right."""
-
-    rules: Literal["robust", "rcCompat"] = doc(
-        "robust",
-        "robust reads what people mean ($18, 1,000, 3/4) and compares with a relative tolerance; "
-        "rcCompat is the published code to the letter, for comparing with its numbers.",
-        CODE,
-    )
-    kind: Literal["number", "choice", "text"] = doc(
-        "number", "What an answer is: a number, an option's letter, or a text.", CODE
-    )
-    percent: Literal["reject", "strip"] = doc(
-        "reject", 'Whether "18%" can be read as 18 (robust only).', NOT_STATED
-    )
-    latex: bool = doc(
-        False,
-        "Whether texts are compared as formulas as well, by math-verify (kind text and rules "
-        "robust only); a few milliseconds each.",
-        NOT_STATED,
-    )
-    program_seconds: float = doc(
-        10.0, "Wall clock limit of one program, for reasoning program.", CODE, gt=0, le=600
-    )
-
-    @model_validator(mode="after")
-    def _latex_is_text(self) -> "AnswerFields":
-        if self.latex and (self.kind, self.rules) != ("text", "robust"):
-            raise ValueError("answers.latex needs answers.kind text and answers.rules robust")
-        return self
 
 
 class SamplingFields(Schema):

@@ -182,10 +182,20 @@ class Iteration(Schema):
     iteration: int = Field(description="Its number; 0 is the warm-up.")
     name: str = Field("", description="What made the model, for example warm-up, ppo, sft.")
     model: str = Field("", description="The model it made, <kind>-<key>.")
+    acceptance: float | None = Field(
+        None, description="Share of the ranked prompts whose judgements agreed with the people's."
+    )
+    scores_before: tuple[int, ...] | None = Field(
+        None, description="Judgements kept of each score from 0 on, before rebalancing."
+    )
+    scores_after: tuple[int, ...] | None = Field(None, description="The same after it.")
     pairs: int | None = Field(None, description="Preference pairs.")
     mean_score: float | None = Field(None, description="Mean score of the replies.")
     quality: float | None = Field(None, description="The model's quality by a toy task's oracle.")
     win_rate: float | None = Field(None, description="Won battles against the model before it.")
+    gain: float | None = Field(
+        None, description="Share of won battles against the model before it minus lost ones."
+    )
     judge_accuracy: float | None = Field(
         None, description="Pairwise accuracy of the model as a judge on the held-out rankings."
     )
@@ -207,6 +217,7 @@ class RunStatus(Schema):
     eta: str = Field("", description="Estimated time to the end of the stage.")
     score: str = Field("", description="Best known figure of the current model.")
     model: str = Field("", description="Folder of the last good model.")
+    origin: str = Field("", description="Artifact <kind>-<key> that spec.from was found to be.")
     report: str = Field("", description="Folder of the HTML report.")
     started_at: str | None = Field(None, description="When the operator first saw the run.")
     finished_at: str | None = Field(None, description="When it succeeded or failed.")

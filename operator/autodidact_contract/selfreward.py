@@ -7,13 +7,16 @@ and DPO with M(t) as the frozen reference makes M(t+1). No seed data enters DPO.
 Every default is the paper's where the paper has one; where it is silent the description says so.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
+from autodidact_contract.answering import AnswerFields
 from autodidact_contract.base import SELF_REWARDING as SR
 from autodidact_contract.base import Schema, doc
-from autodidact_contract.resources import Gate, RunSpec, Source
+from autodidact_contract.referee import Checkpoints, Referee
+from autodidact_contract.resources import Gate, Name, RunSpec, Source
+from autodidact_contract.seeding import SeedFields
 from autodidact_contract.training import TrainingFields
 
 NOT_STATED = "not stated in arXiv 2401.10020; chosen here"
@@ -35,12 +38,23 @@ EXCLUDED_WORDS = (
 )
 
 
+META_REWARDING = "arXiv 2407.19594"
+"""Wu et al., Meta-Rewarding Language Models."""
+
+CREAM = "arXiv 2410.12735"
+"""Wang et al., CREAM: Consistency Regularized Self-Rewarding Language Models."""
+
+TEMPORAL = "arXiv 2508.06026"
+"""Wang et al., Temporal Self-Rewarding Language Models."""
+
+
 class Data(Schema):
     """The seed data and the held-out data."""
 
-    instructions: Source = doc(
-        ...,
-        "Instruction-following seed (IFT), JSON Lines of {prompt, response}. The paper has 3,200.",
+    instructions: Source | None = doc(
+        None,
+        "Instruction-following seed (IFT), JSON Lines of {prompt, response}. The paper has 3,200. "
+        "Unset: built from data.ranked.",
         f"{SR} section 3.1.1",
     )
     evaluations: Source | None = doc(
@@ -50,11 +64,32 @@ class Data(Schema):
         "its scores are seldom readable.",
         f"{SR} section 3.1.1",
     )
-    held_out: Source = doc(
-        ...,
+    held_out: Source | None = doc(
+        None,
         "Held-out human rankings, JSON Lines of {prompt, replies, ranks} with 1 the best rank. "
-        "They measure the judge, and their prompts the win rate. The paper has 541.",
+        "They measure the judge, and their prompts the win rate. The paper has 541. Unset: built "
+        "from data.ranked.",
         f"{SR} section 3.1.1",
+    )
+    ranked: Source | None = doc(
+        None,
+        "Ranked conversation trees in Open Assistant's layout, JSON Lines of trees or of messages. "
+        "What is not given of instructions and heldOut is built from them, and so are the "
+        "evaluations: the model after SFT on the instructions judges the replies, and what agrees "
+        "with the people is kept. Costs that SFT and seedData.attempts judgements per reply.",
+        f"{SR} section 3.1.1",
+    )
+    validation: Source | None = doc(
+        None,
+        "Prompts for the choice of checkpoints, JSON Lines of {prompt}. Unset: put aside from "
+        "data.ranked.",
+        f"{SR} section 3.1.3",
+    )
+    questions: Source | None = doc(
+        None,
+        "Questions with answers, JSON Lines of {id, question, answer}, that take the place of the "
+        "model's own prompts where reward is verifier.",
+        "arXiv 2404.19733 section 2",
     )
 
 
@@ -115,6 +150,20 @@ class Dpo(_Training):
         "arXiv 2404.19733 uses 1",
         ge=0,
         le=100,
+    )
+    consistency: bool = doc(
+        False,
+        "Whether each pair also counts the other way round, by as much as the rankings of M(t) and "
+        "M(t-1) disagree: loss = C x DPO + (1 - C) x DPO with the replies exchanged, C the mean of "
+        "(Kendall's tau + 1) / 2 over the prompts. Restrains the drift of small models. From the "
+        "second round on; costs a second judge of every reply.",
+        f"{CREAM} section 4",
+    )
+    checkpoints: Checkpoints | None = doc(
+        None,
+        "Choice of the checkpoint on validation prompts while DPO trains. Unset: the last one. The "
+        "judge's model is in memory beside the one that is trained.",
+        f"{SR} section 3.1.3",
     )
 
 
@@ -242,20 +291,74 @@ class Pairs(Schema):
     exclude_truncated: bool = doc(
         True, "Whether replies cut by maxNewTokens are left out.", NOT_STATED
     )
+    rho: tuple[Annotated[float, Field(ge=0, le=0.5)], ...] = doc(
+        (),
+        "Length control, one value for each round and the last one for all later rounds. Of the "
+        "replies in the upper share rho of the score range the shortest wins, of those in the "
+        "lower share the longest loses; 0 is the plain rule. Free of charge.",
+        f"{META_REWARDING} section 2.3 uses 0, 0.32, 0.32, 0.4",
+        max_length=100,
+    )
+    max_chosen_length: int | None = doc(
+        None,
+        "Characters of a winner at most; longer replies can only lose.",
+        f"{META_REWARDING} uses 2,500 in its first round",
+        ge=1,
+        le=1048576,
+    )
+    anchored_loser: bool = doc(
+        False,
+        "Whether replies of M1 compete for the loser, so that winner and loser stay apart when the "
+        "model has improved. From the second round on; costs as many replies of M1 to each prompt "
+        "and their judgements.",
+        f"{TEMPORAL} section 3",
+    )
 
 
-class EvaluationFields(Schema):
+class MetaJudge(Sampled):
+    """The model compares its own judgements, and learns to judge from its preferences."""
+
+    max_new_tokens: int = doc(1024, "Tokens of a comparison at most.", NOT_STATED, ge=1, le=131072)
+    rounds: int = doc(
+        2, "First rounds that train the judge.", f"{META_REWARDING} section 3", ge=1, le=100
+    )
+    max_share: float = doc(
+        0.15,
+        "Share of the training pairs that may be pairs of judgements; a larger one makes every "
+        "score a 5.",
+        "measured by others, not in the paper",
+        gt=0,
+        le=0.5,
+    )
+    max_score_share: float = doc(
+        0.4,
+        "Share of the pairs of judgements whose winners may give one score.",
+        "measured by others, not in the paper",
+        gt=0,
+        le=1,
+    )
+    max_chosen_length: int = doc(
+        1100,
+        "Characters of a winning judgement at most.",
+        f"{META_REWARDING} section 3.1",
+        ge=1,
+        le=1048576,
+    )
+
+
+class EvaluationFields(Referee):
     """How each model is measured on the held-out data."""
 
-    judge: Literal["model", "oracle"] = doc(
-        "model",
-        "Who decides battles between a model and its predecessor: model is M1, shown both "
-        "orders, and orders that disagree are a tie; oracle is the exact answer of a toy:// "
-        "task.",
-        f"{SR} section 3.1.3 uses GPT-4 and Claude 2",
-    )
     prompts: int = doc(
         256, "Held-out prompts of the battles at most.", f"{SR} section 3.2", ge=1, le=100000
+    )
+    against: tuple[Literal["previous", "first", "baseline"], ...] = doc(
+        ("previous", "first"),
+        "Whom each model meets: previous is M(t), first is M1, baseline the model after SFT on the "
+        "instructions alone, which is trained for that if data.ranked does not need it anyway. "
+        "Each costs as many replies and twice as many comparisons as there are prompts.",
+        f"{SR} section 3.2",
+        max_length=3,
     )
 
 
@@ -289,34 +392,221 @@ class Gates(Schema):
         "then waits for the evaluation.",
         NOT_STATED,
     )
+    min_score_entropy: Gate | None = doc(
+        None,
+        "Entropy in nats of the distribution of the votes' scores; 0 where the judge says the same "
+        "of every reply, 1.79 where six scores are equally frequent.",
+        NOT_STATED,
+    )
+    max_length_ratio: Gate | None = doc(
+        None,
+        "Mean length of the replies to the held-out prompts, divided by that of M1's. The model "
+        "that is beyond it is not the run's result; the one before is.",
+        f"{SR} section 4 sees 1.5 in each round",
+    )
+    min_gain: Gate | None = doc(
+        None,
+        "Share of won battles against the model before minus that of lost ones. A model that gains "
+        "less is not the run's result; the one before is. iterations is then a maximum.",
+        NOT_STATED,
+    )
+
+
+class Origin(Schema):
+    """A model that another run made."""
+
+    run: Name = doc(..., "A SelfRewardRun in the same namespace.")
+    iteration: int = doc(
+        ..., "The iteration of its history that made the model; 0 is its M1.", ge=0, le=100
+    )
 
 
 class SelfRewardSpec(RunSpec):
     """What to improve, with which seed data, how often and how."""
 
+    from_: Origin | None = doc(
+        None,
+        "Starts from a model of another run in place of M1, without a warm-up of its own. The run "
+        "waits until there is that model; which one it was is kept in status.origin, and goes on "
+        "to count when the other run is gone.",
+        alias="from",
+    )
     model: Source = doc(..., "M0, a causal language model in Hugging Face layout, safetensors.")
     data: Data = doc(..., "Seed and held-out data.")
-    iterations: int = doc(2, "DPO rounds: M1 -> M2 -> M3.", f"{SR} section 3.1", ge=1, le=100)
+    iterations: int = doc(
+        2, "DPO rounds at most: M1 -> M2 -> M3.", f"{SR} section 3.1", ge=1, le=100
+    )
+    reward: Literal["judge", "implicit", "verifier"] = doc(
+        "judge",
+        "What scores the replies: judge is the model itself, by the rubric; implicit is DPO's own "
+        "reward, the log-ratio of M(t) to the model before it, without any sampling; verifier is "
+        "whether the answer to a question of data.questions is right, as for a ReFTRun.",
+        f"{SR} section 2.2; {CREAM} section 3 for implicit; arXiv 2404.19733 for verifier",
+    )
+    learning: Literal["dpo", "positive"] = doc(
+        "dpo",
+        "dpo learns from pairs; positive is the paper's contrast: replies with the best score are "
+        "added to the seed data, and SFT starts again from the given model.",
+        f"{SR} section 2.4",
+    )
+    seed_data: SeedFields = doc(SeedFields(), "How data.ranked is used.")
     warm_up: WarmUp = doc(WarmUp(), "SFT that makes M1.")
     prompts: Prompts = doc(Prompts(), "New prompts of an iteration.")
     responses: Responses = doc(Responses(), "Candidate replies.")
     judge: JudgeFields = doc(JudgeFields(), "Judgements of the candidates.")
+    answers: AnswerFields = doc(
+        AnswerFields(), "Reading and comparing answers, where reward is verifier."
+    )
     pairs: Pairs = doc(Pairs(), "Selection of preference pairs.")
+    meta_judge: MetaJudge | None = doc(
+        None,
+        "Pairs of judgements beside the pairs of replies. Unset: none. Of each prompt the reply is "
+        "taken whose votes differ most; its judge.votes judgements (11 in the paper) are compared "
+        "two by two in both orders.",
+        META_REWARDING,
+    )
     dpo: Dpo = doc(Dpo(), "DPO that makes the next model.")
     evaluation: EvaluationFields = doc(EvaluationFields(), "Measurements of every model.")
     gates: Gates = doc(Gates(), "Health gates.")
 
+    @property
+    def seed_source(self) -> Source | None:
+        """Where the prompts of the battles come from, whose oracle may decide them."""
+        return self.data.held_out or self.data.ranked
+
     @model_validator(mode="after")
-    def _oracle_is_for_toys(self) -> "SelfRewardSpec":
-        if self.evaluation.judge == "oracle" and not self.data.held_out.uri.startswith("toy://"):
-            raise ValueError("evaluation.judge oracle needs data.heldOut from a toy:// task")
+    def _consistent(self) -> "SelfRewardSpec":
+        for said, message in (
+            (
+                self._has_its_data(),
+                "data.ranked, or data.instructions and data.heldOut, are needed",
+            ),
+            (
+                not (self.data.ranked and self.data.evaluations),
+                "data.ranked builds the evaluations; give one of the two",
+            ),
+            (
+                (self.reward == "verifier") == (self.data.questions is not None),
+                "reward verifier and data.questions need each other",
+            ),
+            (
+                self.dpo.checkpoints is None or self.data.validation or self.data.ranked,
+                "dpo.checkpoints needs data.validation or data.ranked",
+            ),
+            (
+                self.reward == "judge" or self.meta_judge is None,
+                "metaJudge needs reward judge",
+            ),
+            (
+                self.reward == "judge" or self.learning == "dpo",
+                "learning positive needs reward judge",
+            ),
+            (
+                self.reward != "verifier"
+                or not (self.dpo.consistency or self.pairs.anchored_loser),
+                "dpo.consistency and pairs.anchoredLoser need reward judge or implicit",
+            ),
+            (
+                self.meta_judge is None or self.judge.votes >= 2,
+                "metaJudge needs judge.votes of at least 2",
+            ),
+            (
+                self.gates.min_gain is None or "previous" in self.evaluation.against,
+                "gates.minGain needs previous in evaluation.against",
+            ),
+            (
+                self.gates.max_length_ratio is None or "first" in self.evaluation.against,
+                "gates.maxLengthRatio needs first in evaluation.against",
+            ),
+            (
+                len(set(self.evaluation.against)) == len(self.evaluation.against),
+                "evaluation.against must not name one twice",
+            ),
+            (
+                not self._oracles() or all(map(_is_toy, self._oracles())),
+                "judge oracle needs data from a toy:// task",
+            ),
+        ):
+            if not said:
+                raise ValueError(message)
         return self
+
+    def _has_its_data(self) -> bool:
+        return bool(self.data.ranked or (self.data.instructions and self.data.held_out))
+
+    def _oracles(self) -> list[Source | None]:
+        """Returns the data whose oracle is asked."""
+        checkpoints = self.dpo.checkpoints
+        return [
+            *([self.seed_source] if self.evaluation.judge == "oracle" else []),
+            *(
+                [self.data.validation or self.data.ranked]
+                if checkpoints and checkpoints.judge == "oracle"
+                else []
+            ),
+        ]
+
+
+def _is_toy(source: Source | None) -> bool:
+    return source is not None and source.uri.startswith("toy://")
 
 
 RULES = (
     (
-        "self.evaluation.judge != 'oracle' || self.data.heldOut.uri.startsWith('toy://')",
-        "evaluation.judge oracle needs data.heldOut from a toy:// task",
+        "has(self.data.ranked) || (has(self.data.instructions) && has(self.data.heldOut))",
+        "data.ranked, or data.instructions and data.heldOut, are needed",
+    ),
+    (
+        "!(has(self.data.ranked) && has(self.data.evaluations))",
+        "data.ranked builds the evaluations; give one of the two",
+    ),
+    (
+        "(self.reward == 'verifier') == has(self.data.questions)",
+        "reward verifier and data.questions need each other",
+    ),
+    (
+        "!has(self.dpo.checkpoints) || has(self.data.validation) || has(self.data.ranked)",
+        "dpo.checkpoints needs data.validation or data.ranked",
+    ),
+    ("self.reward == 'judge' || !has(self.metaJudge)", "metaJudge needs reward judge"),
+    (
+        "self.reward == 'judge' || self.learning == 'dpo'",
+        "learning positive needs reward judge",
+    ),
+    (
+        "self.reward != 'verifier' || !(self.dpo.consistency || self.pairs.anchoredLoser)",
+        "dpo.consistency and pairs.anchoredLoser need reward judge or implicit",
+    ),
+    (
+        "!has(self.metaJudge) || self.judge.votes >= 2",
+        "metaJudge needs judge.votes of at least 2",
+    ),
+    (
+        "!has(self.gates.minGain) || 'previous' in self.evaluation.against",
+        "gates.minGain needs previous in evaluation.against",
+    ),
+    (
+        "!has(self.gates.maxLengthRatio) || 'first' in self.evaluation.against",
+        "gates.maxLengthRatio needs first in evaluation.against",
+    ),
+    (
+        "self.evaluation.against.all(a, self.evaluation.against.exists_one(b, a == b))",
+        "evaluation.against must not name one twice",
+    ),
+    (
+        (
+            "self.evaluation.judge != 'oracle' || (has(self.data.heldOut) ? self.data.heldOut : "
+            "self.data.ranked).uri.startsWith('toy://')"
+        ),
+        "judge oracle needs data from a toy:// task",
+    ),
+    (
+        (
+            "!has(self.dpo.checkpoints) || self.dpo.checkpoints.judge != 'oracle' || "
+            "(has(self.data.validation) ? self.data.validation : "
+            "self.data.ranked).uri.startsWith('toy://')"
+        ),
+        "judge oracle needs data from a toy:// task",
     ),
     ("self.judge.minValid <= self.judge.votes", "judge.minValid must not be above judge.votes"),
     (

@@ -2,7 +2,8 @@
 
 A config holds everything that may change a stage's output, fully resolved, and nothing else: it is
 hashed into the stage key. Where the artifacts lie, how many shards there are and who asked is in
-the task around it.
+the task around it. A field that comes later is None where it is off, and then not hashed: keys do
+not move when the operator is upgraded.
 """
 
 from typing import Annotated, Literal
@@ -36,7 +37,9 @@ class Import(StageConfig):
 
     stage: Literal["import"] = "import"
     uri: str
-    content: Literal["model", "instructions", "evaluations", "ranked", "questions"]
+    content: Literal[
+        "model", "instructions", "evaluations", "ranked", "questions", "trees", "prompts"
+    ]
 
 
 class Answers(Schema):
@@ -123,8 +126,8 @@ class Training(StageConfig):
 class TrainSft(Training):
     """SFT on whatever rows there are, mixed.
 
-    Inputs: model; instructions?, evaluations? (self-rewarding), questions? (ReFT); validation? with
-    ``validation``.
+    Inputs: model; instructions?, evaluations?, positives-<t>? (self-rewarding), questions? (ReFT);
+    validation? with ``validation``.
 
     Attributes:
         rubric: Renders judgements; needed with the input evaluations.
@@ -139,12 +142,62 @@ class TrainSft(Training):
     validation: Validation | None = None
 
 
+class Server(Schema):
+    """A server that speaks OpenAI's protocol; its key is in a mounted Secret, not here."""
+
+    url: str
+    model: str
+
+
+class Contest(Schema):
+    """How two models' replies to the same prompts are compared, in both orders.
+
+    Attributes:
+        rubric: Has the pairwise template, or the task's oracle.
+        judge: ``model``: the input referee; ``server``: see there; ``oracle``: the rubric's.
+        judge_sampling: Of the comparisons.
+        reply_sampling: Of the replies, with the same noise for all models.
+        prompts: Prompts at most: the first so many.
+    """
+
+    rubric: str
+    judge: Literal["model", "server", "oracle"]
+    server: Server | None = None
+    judge_sampling: Sampling
+    reply_sampling: Sampling
+    prompts: int = Field(ge=1)
+
+
+class Selection(Schema):
+    """Choice of the checkpoint while a model is trained (arXiv 2401.10020 section 3.1.3).
+
+    Every so many steps, and at the end, the model answers the validation prompts and meets the best
+    checkpoint so far, at first the model that training started from. It is the best if it wins more
+    battles than it loses.
+
+    Attributes:
+        patience: Checkpoints in a row that are not the best, after which training ends.
+    """
+
+    every_steps: int = Field(ge=1)
+    patience: int = Field(ge=1)
+    contest: Contest
+
+
 class TrainDpo(Training):
-    """M(t+1) from M(t) by DPO. Inputs: model (start and frozen reference), pairs."""
+    """M(t+1) from M(t) by DPO.
+
+    Inputs: model (start and frozen reference), pairs, judge-pairs?; with ``selection`` validation,
+    and referee where a model judges.
+
+    Attributes:
+        selection: Choice of the checkpoint; None: the last one.
+    """
 
     stage: Literal["train-dpo"] = "train-dpo"
     beta: float
     nll_coefficient: float
+    selection: Selection | None = None
 
 
 class Online(Training):
@@ -302,6 +355,50 @@ class RerankAnswers(StageConfig):
     max_length: int = Field(description="Tokens of prompt and answer that the reranker reads.")
 
 
+class BuildSeed(StageConfig):
+    """One part of the seed data in ranked conversation trees. Inputs: trees. No torch.
+
+    The parts of one seed have no prompt in common.
+
+    Attributes:
+        part: ``instructions`` (rows as for SFT), ``judged`` (rankings for ``judge-ranked``),
+            ``held-out`` (rankings that measure the judge) or ``validation`` (prompts).
+    """
+
+    stage: Literal["build-seed"] = "build-seed"
+    part: Literal["instructions", "judged", "held-out", "validation"]
+    language: str
+    instructions: int
+    instruction_share: float
+    held_out_share: float
+    validation_prompts: int
+
+
+class JudgeRanked(StageConfig):
+    """Judgements of replies that people ranked. Inputs: model, ranked. Sharded.
+
+    Attributes:
+        attempts: Judgements of each reply.
+    """
+
+    stage: Literal["judge-ranked"] = "judge-ranked"
+    rubric: str
+    attempts: int
+    allow_fractional: bool
+    sampling: Sampling
+
+
+class BuildEft(StageConfig):
+    """Judgements that agree with people, rebalanced: evaluations. Inputs: judged. No torch.
+
+    Source: arXiv 2401.10020 section 3.1.1.
+    """
+
+    stage: Literal["build-eft"] = "build-eft"
+    agreement: Literal["no-inversion", "strict"]
+    max_score_share: float
+
+
 class GeneratePrompts(StageConfig):
     """New prompts by few-shot. Inputs: model (the writer), instructions, accepted-<n> (earlier)."""
 
@@ -337,31 +434,92 @@ class Judge(StageConfig):
     sampling: Sampling
 
 
+class ImplicitReward(StageConfig):
+    """DPO's implicit reward of replies, beta (log p - log p of the reference). Sharded.
+
+    Inputs: model, reference, responses. Writes what ``judge`` writes, without votes.
+    Source: arXiv 2305.18290 section 4; arXiv 2410.12735 section 3 uses it to rank.
+    """
+
+    stage: Literal["implicit-reward"] = "implicit-reward"
+    beta: float
+
+
 class BuildPairs(StageConfig):
-    """Best and worst reply of each prompt. Inputs: judged."""
+    """Best and worst reply of each prompt.
+
+    Inputs: judged, or samples (of questions, scored 1 where right, 0 where wrong);
+    judged-by-previous? for ``consistency``; anchors? (judged replies of M1) for the loser.
+
+    Attributes:
+        rho: Length control of arXiv 2407.19594 section 2.3; None: off.
+        max_chosen_length: Characters of a winner at most.
+        consistency: Write to each pair how far the rankings of judged and judged-by-previous agree.
+    """
 
     stage: Literal["build-pairs"] = "build-pairs"
     tie_break: Literal["random", "shortest", "lowest-variance"]
     min_score_gap: float
     exclude_truncated: bool
+    rho: float | None = Field(None, ge=0, le=0.5)
+    max_chosen_length: int | None = None
+    consistency: Literal[True] | None = None
+
+
+class BuildPositives(StageConfig):
+    """Replies with the best score, as instructions. Inputs: judged. No torch.
+
+    Source: arXiv 2401.10020 section 2.4.
+    """
+
+    stage: Literal["build-positives"] = "build-positives"
+    rubric: str
+
+
+class MetaJudge(StageConfig):
+    """The model compares its own judgements two by two, in both orders. Sharded.
+
+    Inputs: model, judged. Of each prompt the reply is taken whose votes differ most.
+    Source: arXiv 2407.19594 section 2.2.
+    """
+
+    stage: Literal["meta-judge"] = "meta-judge"
+    rubric: str
+    sampling: Sampling
+
+
+class BuildJudgePairs(StageConfig):
+    """Best and worst judgement of each prompt, by Elo. Inputs: battles, pairs. No torch.
+
+    Attributes:
+        max_share: Share of judgement pairs in all pairs at most; the input pairs are counted.
+        max_score_share: Share of the judgement pairs whose winners give one score.
+        max_chosen_length: Characters of a winning judgement at most.
+    """
+
+    stage: Literal["build-judge-pairs"] = "build-judge-pairs"
+    rubric: str
+    max_share: float
+    max_score_share: float
+    max_chosen_length: int
 
 
 class Evaluate(StageConfig):
-    """How good a model judges and answers. Inputs: model, heldout, previous?, opponent judge?.
+    """How good a model judges and answers.
 
-    Without ``previous`` there are no battles. ``referee`` is the input that judges battles when
-    ``judge`` is ``model``. Sharded by held-out prompt.
+    Inputs: model, heldout; the opponents previous?, first?, baseline?; referee where ``contest``
+    has a model judge. Without opponents there are no battles. Sharded by held-out prompt.
     """
 
     stage: Literal["evaluate"] = "evaluate"
-    rubric: str
     votes: int
     min_valid: int
     allow_fractional: bool
-    judge_sampling: Sampling
-    reply_sampling: Sampling
-    judge: Literal["model", "oracle"]
-    prompts: int = Field(description="Battles at most: the first so many held-out prompts.")
+    contest: Contest
+
+
+OPPONENTS = ("previous", "first", "baseline")
+"""Inputs of ``evaluate`` that the model meets."""
 
 
 class Report(StageConfig):
@@ -384,10 +542,17 @@ AnyStage = Annotated[
     | BuildSelfTraining
     | EvaluateAnswers
     | RerankAnswers
+    | BuildSeed
+    | JudgeRanked
+    | BuildEft
     | GeneratePrompts
     | GenerateResponses
     | Judge
+    | ImplicitReward
     | BuildPairs
+    | BuildPositives
+    | MetaJudge
+    | BuildJudgePairs
     | Evaluate
     | Report,
     Field(discriminator="stage"),
@@ -397,6 +562,9 @@ SHARDED = frozenset(
     {
         "generate-responses",
         "judge",
+        "judge-ranked",
+        "implicit-reward",
+        "meta-judge",
         "evaluate",
         "sample",
         "evaluate-answers",

@@ -12,7 +12,7 @@ from autodidact_operator.plan.types import Check, Stage
 IMPORT = "import"
 """The job that brings in everything no Secret is needed for."""
 
-_LASTING = re.compile(r"toy://.*|hf://[^@]+@[0-9a-f]{40}")
+_LASTING = re.compile(r"(toy|artifact)://.*|hf://[^@]+@[0-9a-f]{40}")
 """Locations whose content never changes; at all others, branches and tags too, a run looks again."""
 
 

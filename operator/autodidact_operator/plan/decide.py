@@ -71,6 +71,7 @@ def decide(graph: Graph, run: Run, seen: Observed, before: RunStatus, now: datet
         verdict=verdict,
         progress=seen.progress,
         waiting_since=since,
+        gates=gates,
         warnings=warnings,
     )
     after = rendering.render(view, before, now)

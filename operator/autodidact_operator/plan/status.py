@@ -49,6 +49,7 @@ class View:
     verdict: Verdict
     progress: Report | None
     waiting_since: str | None
+    gates: Sequence[Tripped] = ()
     warnings: Sequence[Tripped] = ()
 
 
@@ -65,7 +66,8 @@ def render(view: View, before: RunStatus, now: datetime) -> RunStatus:
         progress="" if final else _share(view.progress, stage),
         eta="" if final else _eta(view.progress, stage),
         score=_score(history),
-        model=_model(view.graph, view.artifacts),
+        model=_model(view.graph, view.artifacts, view.gates),
+        origin=before.origin,
         report=view.artifacts["report"].folder if "report" in view.artifacts else "",
         started_at=before.started_at or now.isoformat(timespec="seconds"),
         finished_at=before.finished_at or now.isoformat(timespec="seconds") if final else None,
@@ -174,9 +176,10 @@ def _short(span: timedelta) -> str:
     return f"{seconds // 86400}d{seconds % 86400 // 3600}h"
 
 
-def _model(graph: Graph, artifacts: Artifacts) -> str:
-    """Returns the folder of the last model there is."""
-    made = [t for t, name in graph.models.items() if name in artifacts]
+def _model(graph: Graph, artifacts: Artifacts, gates: Sequence[Tripped]) -> str:
+    """Returns the folder of the last model there is that no gate rejects."""
+    rejected = {gate.stage.inputs["model"] for gate in gates if gate.check.rejects}
+    made = [t for t, name in graph.models.items() if name in artifacts and name not in rejected]
     return artifacts[graph.models[max(made)]].folder if made else ""
 
 
@@ -202,9 +205,13 @@ def _history(graph: Graph, artifacts: Artifacts) -> tuple[Iteration, ...]:
     return tuple(lines)
 
 
-def _figure(artifact: Artifact | None, name: str) -> float | int | None:
+def _figure(
+    artifact: Artifact | None, name: str | tuple[str, ...]
+) -> float | int | tuple[int, ...] | None:
     if artifact is None:
         return None
+    if isinstance(name, tuple):
+        return tuple(artifact.counts.get(one, 0) for one in name)
     if name in artifact.counts:
         return artifact.counts[name]
     value = artifact.metrics.get(name)

@@ -21,6 +21,9 @@ class Check:
     denominator, or ``metrics[metric]``. A figure that cannot be computed counts as 0.
 
     Stop and Fail skip what follows from the stage; Warn is only said, as the condition Degraded.
+
+    Attributes:
+        rejects: The stage's input ``model`` is then none of the run's good ones.
     """
 
     reason: str
@@ -32,6 +35,7 @@ class Check:
     denominator: str = ""
     metric: str = ""
     advice: str = ""
+    rejects: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +73,14 @@ class Line:
         iteration: Its number; 0 is the warm-up.
         name: What made the model.
         model: Stage that makes it.
-        figures: Stage and name of a count or metric, by column of ``resources.Iteration``.
+        figures: Stage and name of a count or metric, or names of counts for a column of several,
+            by column of ``resources.Iteration``.
     """
 
     iteration: int
     name: str
     model: str
-    figures: Mapping[str, tuple[str, str]]
+    figures: Mapping[str, tuple[str, str | tuple[str, ...]]]
 
 
 @dataclass(frozen=True, kw_only=True)
