@@ -74,6 +74,15 @@ class Compute(Schema):
     default: Name = doc("default", "ComputeProfile of all other stages; a CPU is enough.")
 
 
+class Origin(Schema):
+    """A model that another run made."""
+
+    run: Name = doc(..., "A run of the same kind in the same namespace.")
+    iteration: int = doc(
+        ..., "The iteration of its history that made the model; 0 is the warm-up's.", ge=0, le=100
+    )
+
+
 class RunSpec(Schema):
     """The fields every kind of run has. All others are immutable; these may be edited."""
 
@@ -129,6 +138,11 @@ class RunSpec(Schema):
         ge=0,
         le=2**31 - 1,
     )
+
+    @property
+    def parent(self) -> Origin | None:
+        """The model of another run that this one starts from."""
+        return None
 
 
 MUTABLE = ("suspend", "cancel", "compute", "deadlineSeconds", "ttlSecondsAfterFinished")

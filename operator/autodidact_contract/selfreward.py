@@ -15,7 +15,7 @@ from autodidact_contract.answering import AnswerFields
 from autodidact_contract.base import SELF_REWARDING as SR
 from autodidact_contract.base import Schema, doc
 from autodidact_contract.referee import Checkpoints, Referee
-from autodidact_contract.resources import Gate, Name, RunSpec, Source
+from autodidact_contract.resources import Gate, Origin, RunSpec, Source
 from autodidact_contract.seeding import SeedFields
 from autodidact_contract.training import TrainingFields
 
@@ -412,15 +412,6 @@ class Gates(Schema):
     )
 
 
-class Origin(Schema):
-    """A model that another run made."""
-
-    run: Name = doc(..., "A SelfRewardRun in the same namespace.")
-    iteration: int = doc(
-        ..., "The iteration of its history that made the model; 0 is its M1.", ge=0, le=100
-    )
-
-
 class SelfRewardSpec(RunSpec):
     """What to improve, with which seed data, how often and how."""
 
@@ -468,6 +459,11 @@ class SelfRewardSpec(RunSpec):
     dpo: Dpo = doc(Dpo(), "DPO that makes the next model.")
     evaluation: EvaluationFields = doc(EvaluationFields(), "Measurements of every model.")
     gates: Gates = doc(Gates(), "Health gates.")
+
+    @property
+    def parent(self) -> Origin | None:
+        """The model of another run that this one starts from."""
+        return self.from_
 
     @property
     def seed_source(self) -> Source | None:

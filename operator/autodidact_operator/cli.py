@@ -16,7 +16,7 @@ from rich.console import Console
 from autodidact_contract.base import GROUP, VERSION
 from autodidact_contract.resources import RunSpec, RunStatus
 from autodidact_operator import local
-from autodidact_operator.recipes import BY_KIND, Recipe
+from autodidact_operator.recipes import BY_KIND, Recipe, graph_of
 from autodidact_operator.specs import sentence
 from autodidact_operator.view import results, view
 from autodidact_store import StoreError, check, check_create, open_store
@@ -24,6 +24,8 @@ from autodidact_store import StoreError, check, check_create, open_store
 console = Console(stderr=False, highlight=False)
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 LOG_LINES = 20
+UNKNOWN_ORIGIN = f"model-{32 * '0'}"
+"""Stands for the model of another run where only the stages' names are asked for."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -167,7 +169,7 @@ def validate(files: tuple[Path, ...]) -> None:
     """Check the runs in FILES and print the stages each would go through."""
     for file in files:
         recipe, body, spec = _read_run(file)
-        graph = recipe.graph(spec, salt="")
+        graph = graph_of(recipe, spec, "", UNKNOWN_ORIGIN)
         named = f"{file}: {recipe.kind} {body['metadata']['name']}"
         console.print(f"{named} is valid", style="green", soft_wrap=True)
         for job in dict.fromkeys(stage.job for stage in graph.stages):

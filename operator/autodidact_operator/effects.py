@@ -1,5 +1,6 @@
 """Carrying a decision out, on a cluster or on one machine."""
 
+import json
 import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -12,6 +13,8 @@ from autodidact_operator.plan.types import Decision, Event, JobRequest
 from autodidact_store.protocol import Store
 
 log = logging.getLogger(__name__)
+
+RECORD = "run.json"
 
 
 class Effects(Protocol):
@@ -46,6 +49,25 @@ async def act(decision: Decision, effects: Effects) -> None:
         effects.event(event)
 
 
+MAX_RECORD_BYTES = 1 << 20
+
+
+def last_status(store: Store, namespace: str, kind: str, name: str) -> RunStatus | None:
+    """Returns how the last run of a name ended, from the records; None where there is none.
+
+    Raises:
+        StoreError: The records could not be read.
+    """
+    found = [
+        RunStatus.model_validate(record["status"])
+        for entry in store.entries(f"{namespace}/runs/")
+        if entry.key.endswith(f"/{RECORD}")
+        for record in [json.loads(store.read(entry.key, MAX_RECORD_BYTES))]
+        if (record["run"]["kind"], record["run"]["name"]) == (kind, name)
+    ]
+    return max(found, key=lambda status: status.finished_at or "", default=None)
+
+
 def write_record(
     store: Store,
     ref: RunRef,
@@ -61,7 +83,7 @@ def write_record(
     Raises:
         StoreError: It could not be written.
     """
-    key = run_prefix(ref.namespace, ref.uid) + "run.json"
+    key = run_prefix(ref.namespace, ref.uid) + RECORD
     lineage = {name: {"artifact": a.name, "digest": a.digest} for name, a in artifacts.items()}
     record = {"run": ref.dump(), "spec": spec, "status": status.dump(), "artifacts": lineage}
     store.replace(key, canonical_json(record))

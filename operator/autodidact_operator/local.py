@@ -19,11 +19,13 @@ from uuid import NAMESPACE_URL, uuid5
 from pydantic import ValidationError
 
 from autodidact_contract.base import GROUP, digest
-from autodidact_contract.resources import RunStatus
+from autodidact_contract.resources import Origin, RunStatus
 from autodidact_contract.stages import Progress, Result, RunRef
-from autodidact_operator.effects import act, write_record
+from autodidact_operator.effects import act, last_status, write_record
 from autodidact_operator.library import Library, quiet
-from autodidact_operator.plan.decide import FINAL, decide
+from autodidact_operator.plan import forking
+from autodidact_operator.plan.decide import FINAL, decide, refused
+from autodidact_operator.plan.forking import NoOrigin
 from autodidact_operator.plan.naming import job_name
 from autodidact_operator.plan.types import (
     Decision,
@@ -36,7 +38,7 @@ from autodidact_operator.plan.types import (
     Report,
     Run,
 )
-from autodidact_operator.recipes import Recipe
+from autodidact_operator.recipes import Recipe, graph_of
 from autodidact_store.protocol import Store
 
 KILL_AFTER_S = 120.0
@@ -158,9 +160,15 @@ class LocalRun:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._interrupt)
         self._slots = asyncio.Semaphore(self.parallel)
-        graph = self.recipe.graph(self.spec, salt=self._salt())
         library = Library(self.store)
         run = Run(ref=self.ref, spec=self.spec, generation=1, created_at=datetime.now(UTC))
+        origin = await asyncio.to_thread(self._origin)
+        if isinstance(origin, NoOrigin):
+            problem = origin.reason, origin.message
+            await act(refused(1, problem, (), self._status, datetime.now(UTC)), self)
+            return self._status
+        self._status = self._status.model_copy(update={"origin": origin})
+        graph = graph_of(self.recipe, self.spec, self._salt(), origin)
         try:
             while not self._interrupted:
                 decision = await self._step(graph, run, library)
@@ -170,6 +178,14 @@ class LocalRun:
             raise InterruptedRunError
         finally:
             await self._end()
+
+    def _origin(self) -> str | NoOrigin:
+        """Returns the artifact that a forked run starts from, by the records in the store."""
+        wanted: Origin | None = self.spec.parent
+        if wanted is None:
+            return ""
+        parent = last_status(self.store, self.ref.namespace, self.ref.kind, wanted.run)
+        return forking.find(wanted, self.ref.name, parent)
 
     def _salt(self) -> str:
         """Imports of locations that may change are looked at again in every invocation."""

@@ -15,7 +15,8 @@ class Recipe:
     """A kind of run.
 
     Attributes:
-        graph: Takes the parsed spec and the run's salt.
+        graph: Takes the parsed spec and the run's salt; and the artifact that the run starts from,
+            where the spec has a parent.
     """
 
     kind: str
@@ -35,3 +36,15 @@ RECIPES = (
 )
 
 BY_KIND = {recipe.kind: recipe for recipe in RECIPES}
+
+
+def graph_of(recipe: Recipe, spec: RunSpec, salt: str, origin: str) -> Graph:
+    """Returns a run's graph.
+
+    Args:
+        recipe: Its kind.
+        spec: Its spec.
+        salt: Different for each run; part of the keys of imports whose content may change.
+        origin: Artifact that it starts from, if the spec has a parent.
+    """
+    return recipe.graph(spec, salt, origin) if spec.parent else recipe.graph(spec, salt)

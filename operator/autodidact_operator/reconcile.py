@@ -13,14 +13,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from autodidact_contract.artifacts import Artifact
-from autodidact_contract.resources import ComputeProfileSpec, RunSpec, RunStatus
+from autodidact_contract.resources import ComputeProfileSpec, Origin, RunSpec, RunStatus
 from autodidact_operator import jobs, observe
 from autodidact_operator.cache import Snapshot
 from autodidact_operator.credentials import Lender, Planned
 from autodidact_operator.effects import act, write_record
 from autodidact_operator.errors import ConflictError, ForbiddenError, InvalidObjectError
 from autodidact_operator.library import Library, quiet
+from autodidact_operator.plan import forking
 from autodidact_operator.plan.decide import FINAL, decide, hindered, refused
+from autodidact_operator.plan.forking import NoOrigin
 from autodidact_operator.plan.types import (
     Decision,
     Event,
@@ -31,7 +33,7 @@ from autodidact_operator.plan.types import (
     Run,
 )
 from autodidact_operator.progress import Reports, eta, fraction
-from autodidact_operator.recipes import BY_KIND, Recipe
+from autodidact_operator.recipes import BY_KIND, Recipe, graph_of
 from autodidact_operator.resources import RunKey
 from autodidact_operator.settings import Settings
 from autodidact_operator.specs import RefusedError, interpret, sentence, sources
@@ -70,11 +72,34 @@ class Reconciler:
             return None
         before, now = status_of(snapshot.run), self.world.now()
         try:
-            run, graph = self.memory.interpreted(recipe, snapshot.run)
+            run = self.memory.interpreted(recipe, snapshot.run)
         except RefusedError as error:
             await self._refuse(snapshot, (error.reason, str(error)), before, now)
             return None
+        if run.spec.parent and not before.origin:
+            found = self._origin(run, run.spec.parent)
+            if isinstance(found, NoOrigin):
+                return await self._without_origin(snapshot, run, found, before, now)
+            before = before.model_copy(update={"origin": found})
+        graph = self.memory.graph(recipe, run, before.origin)
         return await self._step(snapshot, run, graph, before, now)
+
+    def _origin(self, run: Run, wanted: Origin) -> str | NoOrigin:
+        """Returns the artifact that a forked run starts from, or why there is none."""
+        key = RunKey(run.ref.kind, run.ref.namespace, wanted.run)
+        parent = self.world.snapshot(key)
+        return forking.find(wanted, run.ref.name, status_of(parent.run) if parent else None)
+
+    async def _without_origin(
+        self, snapshot: Snapshot, run: Run, problem: NoOrigin, before: RunStatus, now: datetime
+    ) -> float | None:
+        said = problem.reason, problem.message
+        if problem.final:
+            await self._refuse(snapshot, said, before, now)
+            return None
+        decision = hindered(run, said, before, now, patiently=problem.patient)
+        await act(decision, _Cluster(self, snapshot))
+        return None if decision.status.phase in FINAL else _RETRY_STORE_S
 
     async def _refuse(
         self, snapshot: Snapshot, problem: tuple[str, str], before: RunStatus, now: datetime
@@ -210,11 +235,12 @@ class Memory:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._interpreted: dict[str, tuple[int, Run, Graph]] = {}
+        self._interpreted: dict[str, tuple[int, Run]] = {}
+        self._graphs: dict[str, tuple[int, str, Graph]] = {}
         self._written_at: dict[str, float] = {}
 
-    def interpreted(self, recipe: Recipe, body: Body) -> tuple[Run, Graph]:
-        """Returns a run object as the planner's run and graph, worked out once per generation.
+    def interpreted(self, recipe: Recipe, body: Body) -> Run:
+        """Returns a run object as the planner's run, worked out once per generation.
 
         Raises:
             RefusedError: As for ``interpret``.
@@ -222,9 +248,18 @@ class Memory:
         uid, generation = body["metadata"]["uid"], body["metadata"]["generation"]
         known = self._interpreted.get(uid)
         if known is None or known[0] != generation:
-            run, graph = interpret(recipe, body, self._settings.import_prefixes)
-            known = self._interpreted[uid] = (generation, run, graph)
-        return known[1:]
+            run = interpret(recipe, body, self._settings.import_prefixes)
+            known = self._interpreted[uid] = (generation, run)
+        return known[1]
+
+    def graph(self, recipe: Recipe, run: Run, origin: str) -> Graph:
+        """Returns a run's graph, worked out once per generation and origin."""
+        uid = run.ref.uid
+        known = self._graphs.get(uid)
+        if known is None or known[:2] != (run.generation, origin):
+            graph = graph_of(recipe, run.spec, uid, origin)
+            known = self._graphs[uid] = (run.generation, origin, graph)
+        return known[2]
 
     def wrote(self, uid: str, now: float) -> None:
         """Notes that a run's status was written."""
@@ -239,6 +274,7 @@ class Memory:
         """Forgets all other runs."""
         wanted = set(uids)
         self._interpreted = {u: known for u, known in self._interpreted.items() if u in wanted}
+        self._graphs = {u: known for u, known in self._graphs.items() if u in wanted}
         self._written_at = {u: at for u, at in self._written_at.items() if u in wanted}
 
 

@@ -1,4 +1,4 @@
-"""A run object as the planner's run and graph, or a sentence that says why it is none."""
+"""A run object as the planner's run, or a sentence that says why it is none."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from autodidact_contract.resources import Source
 from autodidact_contract.stages import RunRef
-from autodidact_operator.plan.types import Graph, Run
+from autodidact_operator.plan.types import Run
 from autodidact_operator.recipes import Recipe
 
 Body = Mapping[str, Any]
@@ -27,8 +27,8 @@ class RefusedError(Exception):
         self.reason = reason
 
 
-def interpret(recipe: Recipe, body: Body, prefixes: tuple[str, ...]) -> tuple[Run, Graph]:
-    """Returns a run object as the planner's run and graph.
+def interpret(recipe: Recipe, body: Body, prefixes: tuple[str, ...]) -> Run:
+    """Returns a run object as the planner's run.
 
     Raises:
         RefusedError: The spec is not valid, or names a location its namespace may not use.
@@ -46,13 +46,12 @@ def interpret(recipe: Recipe, body: Body, prefixes: tuple[str, ...]) -> tuple[Ru
     )
     for source in sources(spec):
         _check_location(source, ref.namespace, prefixes)
-    run = Run(
+    return Run(
         ref=ref,
         spec=spec,
         generation=metadata["generation"],
         created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
     )
-    return run, recipe.graph(spec, ref.uid)
 
 
 def sentence(error: ValidationError) -> str:

@@ -91,16 +91,30 @@ def _settled(run: Run, seen: Observed, before: RunStatus) -> Decision:
     return Decision(status=status, delete=delete)
 
 
-def hindered(run: Run, problem: tuple[str, str], before: RunStatus, now: datetime) -> Decision:
+def hindered(
+    run: Run,
+    problem: tuple[str, str],
+    before: RunStatus,
+    now: datetime,
+    *,
+    patiently: bool = False,
+) -> Decision:
     """Returns what to do while it cannot be seen what is published: say so, and give up in time.
 
     Nothing else of the status changes, since nothing else is known. The Jobs of a run that is given
     up are ended by the next decision, which is due at once.
+
+    Args:
+        run: The run object's data.
+        problem: A reason and a sentence.
+        before: The status as last written.
+        now: The time, with its zone.
+        patiently: It is not given up for that, whatever ``startDeadlineSeconds`` says.
     """
     if before.phase in FINAL:
         return Decision(status=before)
     seen = Observed(problem=problem)
-    since = _since(seen, before, now)
+    since = None if patiently else _since(seen, before, now)
     verdict = _overdue(run, seen, before, since, now) or _at_work_hindered(problem)
     if run.spec.cancel:
         verdict = _CANCELLED

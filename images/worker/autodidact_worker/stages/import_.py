@@ -14,6 +14,7 @@ from autodidact_contract.artifacts import File
 from autodidact_contract.base import Schema, digest
 from autodidact_contract.records import Evaluation, Instruction, Question, RankedReplies
 from autodidact_contract.stages import RUBRICS, Import
+from autodidact_store.artifacts import manifests
 from autodidact_worker import judging, rows, rubrics, safety, sources, toy, toy_reft
 from autodidact_worker.errors import UserError
 from autodidact_worker.frame import Context, Output
@@ -21,6 +22,9 @@ from autodidact_worker.frame import Context, Output
 log = logging.getLogger(__name__)
 
 TOY = "toy://"
+
+ARTIFACT = "artifact://"
+"""What a run of the namespace published: the start of a fork, which only the operator names."""
 
 SCHEMAS: dict[str, type[Schema]] = {
     "instructions": Instruction,
@@ -79,6 +83,8 @@ def run(context: Context) -> Output:
     bring = _model if config.content == "model" else _data
     if config.uri.startswith(TOY):
         bring = _toy
+    elif config.uri.startswith(ARTIFACT):
+        bring = _artifact
     try:
         return bring(context)
     except UserError as error:
@@ -106,6 +112,21 @@ def _toy(context: Context) -> Output:
         return Output(counts={"files": len(list(context.out.iterdir()))})
     rows.write(context.out / rows.DATA, TOYS[task].data[name](config.seed))
     return _counted(config.content, context.out / rows.DATA)
+
+
+def _artifact(context: Context) -> Output:
+    """Points to all files of another run's model, so that its digest is that model's."""
+    config: Import = context.config
+    kind, _, key = config.uri.removeprefix(ARTIFACT).rpartition("-")
+    found = context.store and manifests(context.store, context.namespace, kind, key)
+    if not found:
+        raise UserError(
+            "OriginGone",
+            f"{config.uri} is not in the store any more; start from a run whose artifacts are",
+        )
+    files = tuple(file for manifest in found for file in manifest.files)
+    context.progress(len(files), len(files))
+    return Output(counts={"files": len(files)}, external=files)
 
 
 def _model(context: Context) -> Output:
