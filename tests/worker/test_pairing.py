@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autodidact_contract.records import Judged, Pair, Vote
+from autodidact_contract.records import AnswerSample, Judged, Pair, Vote
 from autodidact_contract.stages import BuildPairs
 from autodidact_worker import pairing
 
@@ -125,6 +125,166 @@ def test_lowest_variance_breaks_ties_by_agreement() -> None:
     assert (found.chosen_id, found.rejected_id) == ("p-1", "p-2")
 
 
+def test_no_votes_do_not_differ() -> None:
+    """Replies that were scored without votes tie by variance, and the seed decides."""
+    rows = candidates(4, 4, 1)
+    found = pairing.pair(rows, config(tie_break="lowest-variance"))
+    assert picked(found) == (4, 1)
+
+
+# Scores from 2.0 to 4.67: rho 0.4 makes 3.602 the lowest of the top and 3.068 the highest of the
+# bottom.
+TIERS = candidates(
+    *(4.67, 3.61, 3.6, 3.07, 3.06, 2.0),
+    text=["w" * 9, "w" * 7, "w" * 2, "w" * 20, "w" * 12, "w" * 3],
+)
+
+
+@pytest.mark.parametrize(
+    ("rho", "expected"),
+    [(0.4, (3.61, 3.06)), (0.45, (3.6, 3.07)), (0.0, (4.67, 2.0)), (None, (4.67, 2.0))],
+)
+def test_length_control_takes_the_shortest_of_the_top_and_the_longest_of_the_bottom(
+    rho: float | None, expected: tuple[float, float]
+) -> None:
+    """Tiers of a share of the score range; the score of the two is their own."""
+    assert picked(pairing.pair(TIERS, config(rho=rho))) == expected
+
+
+def test_a_score_on_the_bound_is_inside() -> None:
+    """3.2 + 0.3 (0.2 - 3.2) is 2.3, whatever floating point makes of it; so is 1.1 below."""
+    rows = candidates(3.2, 2.3, 1.1, 0.2, text=["wide", "in", "longest", "out"])
+    assert picked(pairing.pair(rows, config(rho=0.3))) == (2.3, 1.1)
+
+
+def test_no_length_control_is_the_plain_rule() -> None:
+    """Rho 0 draws ties by the seed, as without it."""
+    rows = candidates(5, 5, 1, 1, text=["longer", "short", "bad", "worse text"])
+    for seed in range(20):
+        assert pairing.pair(rows, config(seed=seed, rho=0.0)) == pairing.pair(
+            rows, config(seed=seed)
+        )
+
+
+def test_the_gap_is_that_of_the_two_that_were_taken() -> None:
+    """Best and worst are 2.67 apart, the two that length control takes 0.55."""
+    assert pairing.pair(TIERS, config(rho=0.4, min_score_gap=0.56)) == "gap"
+    assert picked(pairing.pair(TIERS, config(rho=0.4, min_score_gap=0.5))) == (3.61, 3.06)
+
+
+def test_tiers_that_meet_give_no_pair_of_equals() -> None:
+    """With rho 0.5 the one in the middle is in both tiers; it is no pair with itself."""
+    rows = candidates(4, 3, 2, text=["longer", "x", "yy"])
+    assert picked(pairing.pair(rows, config(rho=0.5))) == (3, 2)
+    rows = candidates(4, 3, 2, text=["longer", "xx", "y"])
+    assert pairing.pair(rows, config(rho=0.5)) == "tie"
+
+
+def test_a_long_reply_can_only_lose() -> None:
+    """The best reply is too long; nobody wins where all are; a worst one loses all the same."""
+    rows = candidates(5, 4, 1, text=["xxxxx", "xxx", "xxxxxx"])
+    assert picked(pairing.pair(rows, config(max_chosen_length=5))) == (5, 1)
+    assert picked(pairing.pair(rows, config(max_chosen_length=4))) == (4, 1)
+    assert pairing.pair(rows, config(max_chosen_length=2)) == "too-long"
+    rows = candidates(5, 1, text=["xxx", "x"])
+    assert pairing.pair(rows, config(max_chosen_length=2)) == "tie"
+
+
+@pytest.mark.parametrize(
+    ("scores", "anchors", "expected"),
+    [
+        ((4, 3, 2), (1, 0.5), (4, "a-1")),
+        ((4, 3, 2), (2, 5), (4, "p-2")),
+        ((4, 3, 2), (None, None), (4, "p-2")),
+        # A model that has improved: all its replies tie, and M1's lose.
+        ((5, 5), (5, 3), (5, "a-1")),
+        ((5,), (3,), (5, "a-0")),
+        ((None, 4), (1, 2), (4, "a-0")),
+    ],
+)
+def test_an_anchor_loses_if_it_is_below_all(
+    scores: Any, anchors: Any, expected: tuple[float, str]
+) -> None:
+    """M1's worst reply takes the loser's place where it scores less than M(t)'s worst."""
+    rows = [
+        row.model_copy(update={"id": f"a-{i}", "text": f"M1's {i}"})
+        for i, row in enumerate(candidates(*anchors))
+    ]
+    found = pairing.pair(candidates(*scores), config(), rows)
+    assert isinstance(found, Pair)
+    assert (found.chosen_score, found.rejected_id) == expected
+
+
+@pytest.mark.parametrize(
+    ("scores", "anchors", "expected"),
+    [((5, 5), (5, None), "tie"), ((None,), (1, 2), "unscored"), ((), (1, 2), "unscored")],
+)
+def test_anchors_never_win(scores: Any, anchors: Any, expected: str) -> None:
+    """Without a scored reply of M(t), or with none that is better than M1's, there is no pair."""
+    assert pairing.pair(candidates(*scores), config(), candidates(*anchors)) == expected
+
+
+def test_length_control_reaches_down_to_the_anchor() -> None:
+    """M(t) 5 and 4, M1 1 and 2: with rho 0.3 the bottom ends at 2.2; the longer anchor loses."""
+    rows = [
+        row.model_copy(update={"id": f"a-{i}"})
+        for i, row in enumerate(candidates(1, 2, text=["bad", "also bad"]))
+    ]
+    found = pairing.pair(candidates(5, 4), config(rho=0.3), rows)
+    assert isinstance(found, Pair)
+    assert (found.rejected_id, found.rejected_score) == ("a-1", 2)
+
+
+def test_an_anchor_that_was_cut_does_not_compete() -> None:
+    """The rule for replies cut by length holds for M1's as well."""
+    rows = candidates(1, finish=["length"])
+    assert pairing.pair(candidates(5, 5), config(), rows) == "tie"
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [
+        ((1, 2, 3), (0, 4, 5), 1.0),
+        ((1, 2, 3), (5, 4, 0), 0.0),
+        # One of three pairs reversed: tau 1/3.
+        ((1, 2, 3), (2, 1, 3), 2 / 3),
+        # Two pairs agree and one is tied in one ranking: tau-b 2 / sqrt(3 * 2).
+        ((1, 2, 3), (1, 1, 2), (2 / 6**0.5 + 1) / 2),
+        # The unscored reply leaves; the two others agree.
+        ((1, 2, 3), (1, None, 2), 1.0),
+        ((1, 2, 3), (4, 4, 4), None),
+        ((1, 2, None), (1, None, 2), None),
+        ((), (), None),
+    ],
+)
+def test_agreement_of_two_judges(ours: Any, theirs: Any, expected: float | None) -> None:
+    """(tau-b + 1) / 2 of the replies that both have scored, None where tau is undefined."""
+    found = pairing.agreement(candidates(*ours), candidates(*theirs)[::-1])
+    assert found == (None if expected is None else pytest.approx(expected))
+
+
+def test_a_sample_is_scored_by_its_answer() -> None:
+    """Right is 1, wrong is 0, and so is what cannot be read; the prompt is the problem's."""
+    sample = AnswerSample(
+        id="q/0",
+        question_id="q",
+        prompt="Question: 1+1?",
+        index=0,
+        text="2",
+        tokens=1,
+        finish="length",
+        value="2",
+        reason="ok",
+        correct=True,
+        gold="2",
+    )
+    right = pairing.of_sample(sample)
+    assert (right.score, right.prompt_id, right.prompt) == (1.0, "q", "Question: 1+1?")
+    assert (right.text, right.finish) == ("2", "length")
+    unread = sample.model_copy(update={"value": None, "reason": "no-trigger", "correct": False})
+    assert pairing.of_sample(unread).score == 0.0
+
+
 @given(
     scores=st.lists(st.none() | st.sampled_from([0.0, 1 / 3, 2.0, 4.5, 5.0]), max_size=6),
     texts=st.lists(st.sampled_from(["a", "a ", "bb", "ccc"]), min_size=6, max_size=6),
@@ -132,6 +292,9 @@ def test_lowest_variance_breaks_ties_by_agreement() -> None:
     tie_break=st.sampled_from(["random", "shortest", "lowest-variance"]),
     gap=st.sampled_from([0.0, 0.5, 3.0]),
     exclude=st.booleans(),
+    rho=st.sampled_from([None, 0.0, 0.3, 0.5]),
+    limit=st.sampled_from([None, 1, 2]),
+    anchor=st.none() | st.sampled_from([0.0, 1.0, 5.0]),
 )
 def test_whatever_the_scores_a_pair_is_a_preference(
     scores: list[float | None],
@@ -140,16 +303,28 @@ def test_whatever_the_scores_a_pair_is_a_preference(
     tie_break: str,
     gap: float,
     exclude: bool,
+    rho: float | None,
+    limit: int | None,
+    anchor: float | None,
 ) -> None:
     """The chosen reply always scores higher, differs, and both competed; else there is a reason."""
     votes = [(Vote(text="", score=score, reason="ok"),) for score in scores]
     rows = candidates(*scores, text=texts, finish=finish, votes=votes)
-    settings = config(tie_break=tie_break, min_score_gap=gap, exclude_truncated=exclude)
-    found = pairing.pair(rows, settings)
+    settings = config(
+        tie_break=tie_break,
+        min_score_gap=gap,
+        exclude_truncated=exclude,
+        rho=rho,
+        max_chosen_length=limit,
+    )
+    anchors = [row.model_copy(update={"id": f"a-{row.id}"}) for row in candidates(anchor)]
+    found = pairing.pair(rows, settings, anchors)
     if not isinstance(found, Pair):
         assert found in pairing.DROPS
         return
-    by_id = {row.id: row for row in rows}
+    by_id = {row.id: row for row in [*rows, *anchors]}
+    assert found.chosen_id.startswith("p-")
+    assert limit is None or len(found.chosen) <= limit
     chosen, rejected = by_id[found.chosen_id], by_id[found.rejected_id]
     assert (chosen.score, rejected.score) == (found.chosen_score, found.rejected_score)
     assert found.chosen_score - found.rejected_score >= max(gap, 1e-9)
