@@ -8,6 +8,7 @@ Rows are cut into part files of a fixed number of items, so that the union of th
 shards, and with it the digest of the artifact, does not depend on the number of shards.
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
@@ -21,6 +22,9 @@ PROTOCOL: Final = 1
 
 PART_ITEMS = 64
 """Items (prompts, questions) in one part file of a sharded stage; fixed, or digests would move."""
+
+VOTES = "votes-"
+"""Begins the counts of a judge's readable votes by their score, for example votes-4."""
 
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 20
@@ -119,14 +123,15 @@ def fold(manifests: Sequence[Manifest]) -> Artifact:
     """Returns the artifact that a complete set of shard manifests describes."""
     first = manifests[0]
     files = [file for m in manifests for file in m.files]
+    counts = _added([m.counts for m in manifests])
     folders = {file.location.rpartition("/")[0] for file in files}
     return Artifact(
         kind=first.kind,
         key=first.key,
         digest=artifact_digest(files),
         shards=first.shards,
-        counts=_added([m.counts for m in manifests]),
-        metrics=_means(manifests),
+        counts=counts,
+        metrics=_means(manifests) | _entropy(counts),
         seconds=_added([m.seconds for m in manifests]),
         folder=folders.pop() if len(folders) == 1 else "",
     )
@@ -141,6 +146,19 @@ def _means(manifests: Sequence[Manifest]) -> dict[str, float | None]:
     totals = _added([{name: mean.total for name, mean in m.metrics.items()} for m in manifests])
     weights = _added([{name: mean.weight for name, mean in m.metrics.items()} for m in manifests])
     return {name: Mean(total=total, weight=weights[name]).value for name, total in totals.items()}
+
+
+def _entropy(counts: Mapping[str, int]) -> dict[str, float | None]:
+    """Returns the entropy of a judge's scores in nats, if there are any.
+
+    It cannot be a ``Mean``: those of the shards have no mean that would be the whole's. The counts
+    of each score add up, and what they say is known where they are added.
+    """
+    votes = [count for name, count in counts.items() if name.startswith(VOTES) and count]
+    total = sum(votes)
+    if not total:
+        return {}
+    return {"scoreEntropy": sum(n / total * math.log(total / n) for n in votes)}
 
 
 def prefix(namespace: str, kind: str, key: str) -> str:

@@ -159,6 +159,19 @@ def test_counts_add_up_and_absent_ones_are_zero() -> None:
     assert folded.shards == 2
 
 
+def test_entropy_of_scores_is_that_of_all_shards() -> None:
+    """Two shards that each say one score, four times: together ln 2, which no mean of them is."""
+    shards = [
+        manifest(0, 2).model_copy(update={"counts": {"votes-1": 4, "score-1": 4}}),
+        manifest(1, 2).model_copy(update={"counts": {"votes-4.5": 4, "score-4": 4}}),
+    ]
+    assert fold(shards).metrics == {"scoreEntropy": pytest.approx(math.log(2))}
+    assert fold(shards[:1]).metrics == {"scoreEntropy": 0.0}
+    six = manifest(0, 1).model_copy(update={"counts": {f"votes-{n}": 7 for n in range(6)}})
+    assert fold([six]).metrics == {"scoreEntropy": pytest.approx(1.7918, abs=1e-4)}
+    assert fold([manifest(0, 1)]).metrics == {}
+
+
 def test_folder_is_told_only_where_there_is_one() -> None:
     """Files of several places have no folder in common."""
     one = file("a")

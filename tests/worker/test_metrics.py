@@ -3,8 +3,7 @@ from typing import Any
 import pytest
 
 from autodidact_contract.records import Battle, Ranking
-from autodidact_worker import metrics
-from autodidact_worker.stages import evaluate
+from autodidact_worker import contests, metrics
 
 
 def ranking(*scores: float | None, ranks: tuple[int, ...] | None = None) -> Ranking:
@@ -103,7 +102,7 @@ def test_a_judge_without_any_score_measures_nothing() -> None:
 )
 def test_a_battle_is_won_only_when_both_orders_agree(verdicts: Any, expected: str) -> None:
     """Disagreement and unreadable verdicts are draws."""
-    assert evaluate.result(verdicts) == expected
+    assert contests.result(verdicts) == expected
 
 
 def test_shares_of_battles_add_up() -> None:
@@ -111,20 +110,29 @@ def test_shares_of_battles_add_up() -> None:
 
     def battle(result: Any, *verdicts: Any) -> Battle:
         return Battle(
-            prompt_id="p", prompt="", ours="", theirs="", verdicts=verdicts, result=result
+            opponent="previous",
+            prompt_id="p",
+            prompt="",
+            ours="",
+            theirs="",
+            verdicts=verdicts,
+            result=result,
         )
 
-    counts, means = metrics.battle_metrics(
-        [
-            battle("win", "win", "win"),
-            battle("tie", "win", "invalid"),
-            battle("loss"),
-            battle("win"),
-        ]
-    )
+    battles = [
+        battle("win", "win", "win"),
+        battle("tie", "win", "invalid"),
+        battle("loss"),
+        battle("win"),
+    ]
+    counts, means = metrics.battle_metrics(battles)
     assert counts == {"battles": 4, "invalid-verdicts": 1}
     assert {name: mean.value for name, mean in means.items()} == {
         "winRate": 0.5,
         "drawRate": 0.25,
         "lossRate": 0.25,
+        "gain": 0.25,
     }
+    counts, means = metrics.battle_metrics(battles, "baseline")
+    assert counts == {"battles-baseline": 4, "invalid-verdicts-baseline": 1}
+    assert set(means) == {f"{name}Baseline" for name in ("winRate", "drawRate", "lossRate", "gain")}

@@ -23,7 +23,9 @@ from autodidact_contract.records import (
     Vote,
 )
 from autodidact_contract.stages import (
+    OPPONENTS,
     BuildPairs,
+    Contest,
     Evaluate,
     GeneratePrompts,
     GenerateResponses,
@@ -35,6 +37,7 @@ from autodidact_contract.stages import (
 )
 from autodidact_worker import rows, rubrics
 from autodidact_worker.errors import UserError
+from autodidact_worker.generation import TransformersGenerator
 from autodidact_worker.stages.judge import count
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=6)
@@ -77,18 +80,16 @@ def pairs_config(**changes: Any) -> BuildPairs:
 
 
 def evaluate_config(**changes: Any) -> Evaluate:
-    """The oracle decides battles on the first 80 held-out prompts."""
-    values: dict[str, Any] = {
+    """The oracle decides battles on the first 80 held-out prompts; changes are the contest's."""
+    contest: dict[str, Any] = {
         "rubric": "toy-copy-v1",
-        "votes": 2,
-        "min_valid": 1,
-        "allow_fractional": False,
+        "judge": "oracle",
         "judge_sampling": SAMPLING,
         "reply_sampling": SAMPLING,
-        "judge": "oracle",
         "prompts": 80,
     }
-    return Evaluate(**values | changes)
+    votes = {"votes": changes.pop("votes", 2), "min_valid": 1, "allow_fractional": False}
+    return Evaluate(**votes, contest=Contest(**contest | changes))
 
 
 REPLIES = GenerateResponses(per_prompt=2, sampling=SAMPLING)
@@ -343,6 +344,7 @@ def test_counts_of_the_judge_are_what_its_rows_say() -> None:
         "invalid-truncated": 2,
         "unscored": 2,
         "score-4": 3,
+        "votes-4": 5,
         "skipped-too-long": 1,
     }
 
@@ -404,6 +406,66 @@ def test_the_oracle_measures_our_replies_and_decides_battles(
     assert sum(share or 0 for share in shares) == pytest.approx(1)
     mean = sum(battle.quality or 0 for battle in battles) / 80
     assert artifact.metrics["quality"] == pytest.approx(mean)
+
+
+def test_every_opponent_is_met(bench: Any, stages: dict[str, Any]) -> None:
+    """Figures of each; the same model under two names has the same battles; lengths have a ratio."""
+    config, inputs = stages["evaluate"]
+    met = {"first": inputs["previous"], "baseline": inputs["model"]}
+    given = bench.run(config, **inputs, **met)
+    artifact = bench.result(given)
+    folder = bench.fetch(given)
+    battles = [row for _, part in rows.read_parts(folder, "battles", Battle) for row in part]
+    by_name = {
+        name: [
+            row.model_copy(update={"opponent": "previous"})
+            for row in battles
+            if row.opponent == name
+        ]
+        for name in OPPONENTS
+    }
+    assert [len(found) for found in by_name.values()] == [80, 80, 80]
+    assert by_name["first"] == by_name["previous"] != by_name["baseline"]
+    figures = artifact.metrics
+    for name in ("winRate", "drawRate", "lossRate", "gain"):
+        assert figures[f"{name}First"] == figures[name]
+    assert figures["gain"] == pytest.approx((figures["winRate"] or 0) - (figures["lossRate"] or 0))
+    assert (figures["drawRateBaseline"], figures["gainBaseline"]) == (1.0, 0.0)
+    lengths = [
+        sum(len(getattr(row, side)) for row in by_name["first"]) for side in ("ours", "theirs")
+    ]
+    assert figures["lengthRatio"] == pytest.approx(lengths[0] / lengths[1])
+    assert artifact.counts["battles-first"] == artifact.counts["battles-baseline"] == 80
+
+
+def test_the_same_opponent_is_met_once(
+    bench: Any, stages: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its names, a model answers once, and its battles cost no second comparison."""
+    config, inputs = stages["evaluate by referee"]
+    made: list[int] = []
+    real = TransformersGenerator.generate
+
+    def counting(self: Any, requests: Any, *rest: Any) -> Any:
+        made.append(sum(request.n for request in requests))
+        return real(self, requests, *rest)
+
+    monkeypatch.setattr(TransformersGenerator, "generate", counting)
+    bench.run(config, **inputs)
+    once, before = sum(made), len(made)
+    bench.run(config, **inputs, first=inputs["previous"], baseline=inputs["previous"])
+    assert sum(made[before:]) == once
+
+
+def test_the_health_of_the_judge_is_counted(bench: Any, stages: dict[str, Any]) -> None:
+    """Two votes on each of three hundred replies; those with a score are told apart by it."""
+    config, inputs = stages["evaluate"]
+    counts = bench.result(bench.run(config, **inputs)).counts
+    assert counts["judgements"] == 600
+    scored = sum(count for name, count in counts.items() if name.startswith("votes-"))
+    unreadable = sum(count for name, count in counts.items() if name.startswith("invalid-no"))
+    assert counts.get("parsed", 0) == scored
+    assert unreadable > 0
 
 
 def test_equal_models_draw_every_battle(bench: Any, stages: dict[str, Any]) -> None:

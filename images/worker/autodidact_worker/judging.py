@@ -7,9 +7,11 @@ read: here they are dropped, counted by reason, and a reply with too few valid o
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from autodidact_contract.artifacts import VOTES
 from autodidact_contract.records import Reason, Vote
 from autodidact_worker.rubrics import Rubric, fill
 
@@ -95,6 +97,21 @@ def mean_score(votes: Sequence[Vote], min_valid: int) -> float | None:
     if len(scores) < max(1, min_valid):
         return None
     return sum(scores) / len(scores)
+
+
+def counts(votes: Iterable[Vote]) -> Counter[str]:
+    """Returns how many votes there are, can be read, and give each score.
+
+    The score's distribution is kept as counts (``votes-<score>``), for those of shards add up;
+    its entropy does not.
+    """
+    found: Counter[str] = Counter()
+    for one in votes:
+        found["judgements"] += 1
+        found["parsed" if one.reason == "ok" else f"invalid-{one.reason}"] += 1
+        if one.score is not None:
+            found[f"{VOTES}{one.score:g}"] += 1
+    return found
 
 
 def verdict(text: str) -> Verdict | None:

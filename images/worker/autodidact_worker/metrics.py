@@ -76,17 +76,32 @@ def _signs(row: Ranking) -> Iterable[int | None]:
         yield (agreement > 0) - (agreement < 0)
 
 
-def battle_metrics(battles: Sequence[Battle]) -> tuple[dict[str, int], dict[str, Mean]]:
-    """Returns counts and shares of wins, draws and losses of our model."""
-    names = {"win": "winRate", "tie": "drawRate", "loss": "lossRate"}
+def battle_metrics(
+    battles: Sequence[Battle], opponent: str = "previous"
+) -> tuple[dict[str, int], dict[str, Mean]]:
+    """Returns counts and shares of wins, draws and losses of our model, and wins minus losses.
+
+    Args:
+        battles: With one opponent.
+        opponent: Ends the names of the figures (``winRateFirst``, ``battles-first``), unless it is
+            the model's predecessor.
+    """
     results = Counter(battle.result for battle in battles)
+    weight, suffix = float(len(battles)), "" if opponent == "previous" else opponent
+    totals = {
+        "winRate": results["win"],
+        "drawRate": results["tie"],
+        "lossRate": results["loss"],
+        "gain": results["win"] - results["loss"],
+    }
     counts = {
         "battles": len(battles),
         "invalid-verdicts": sum(battle.verdicts.count("invalid") for battle in battles),
     }
-    weight = float(len(battles))
-    return counts, {
-        name: Mean(total=float(results[result]), weight=weight) for result, name in names.items()
+    ending = f"-{suffix}" if suffix else ""
+    return {f"{name}{ending}": count for name, count in counts.items()}, {
+        f"{name}{suffix.capitalize()}": Mean(total=float(total), weight=weight)
+        for name, total in totals.items()
     }
 
 

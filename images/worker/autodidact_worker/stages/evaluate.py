@@ -1,28 +1,22 @@
-"""Stage ``evaluate``: how well a model judges, and whether it answers better than its predecessor.
+"""Stage ``evaluate``: how well a model judges, and whether it answers better than others.
 
-Phases, each with one model in memory: the model judges people's ranked replies; the model and its
-predecessor answer the same prompts; the referee, or the task's oracle, compares the answers.
-Both models sample with the same noise, so equal models give equal replies. A battle is won when
-both orders of presentation agree, anything else is a draw; equal replies need no referee.
+Phases, each with one model in memory: the model judges people's ranked replies; the model and each
+opponent answer the same prompts; the judge of the contest compares the answers, see ``contests``.
+Opponents that are the same model are met once, and the battles are written down for each of them.
 """
 
-import importlib
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
 
 from autodidact_contract.artifacts import PART_ITEMS, Mean, part_name, shard_parts
 from autodidact_contract.records import Battle, RankedReplies, Ranking
-from autodidact_contract.stages import Evaluate
-from autodidact_worker import judging, metrics, rows, rubrics
-from autodidact_worker.errors import UserError
+from autodidact_contract.stages import OPPONENTS, Evaluate
+from autodidact_worker import contests, judging, metrics, rows, rubrics
+from autodidact_worker.contests import Judge, Meeting, Quality, Verdict
 from autodidact_worker.frame import Context, Output
-from autodidact_worker.generation import Completion, Request, TransformersGenerator, seed_key
-
-Verdict = Literal["win", "tie", "loss", "invalid"]
-Quality = Callable[[str, str], float]
-_OURS: dict[str | None, Verdict] = {"A": "win", "B": "loss", "tie": "tie", None: "invalid"}
-_THEIRS: dict[str | None, Verdict] = {"A": "loss", "B": "win", "tie": "tie", None: "invalid"}
+from autodidact_worker.generation import Request, TransformersGenerator, seed_key
+from autodidact_worker.rubrics import Rubric
 
 
 @dataclass(kw_only=True)
@@ -32,89 +26,81 @@ class _Part:
     Attributes:
         number: Number of the part.
         rows: Its rows.
-        asked: The first so many are answered by the models.
-        ours: Our replies.
-        theirs: The predecessor's.
+        prompts: The first so many prompts, which the models answer.
+        replies: Their replies, by the digest of the model.
     """
 
     number: int
     rows: list[RankedReplies]
-    asked: int
-    ours: list[str] = field(default_factory=list)
-    theirs: list[str] = field(default_factory=list)
+    prompts: list[str]
+    replies: dict[str, list[str]] = field(default_factory=dict)
 
 
 def run(context: Context) -> Output:
-    """Writes ``rankings-NNNNN.jsonl``, and ``battles-NNNNN.jsonl`` where there was a predecessor.
+    """Writes ``rankings-NNNNN.jsonl``, and ``battles-NNNNN.jsonl`` where there are opponents.
 
     Raises:
-        UserError: A held-out row does not fit the model's context; no referee.
+        UserError: A held-out row does not fit the model's context; no judge, or one that is of no
+            use, see ``contests``.
+        StageError: A server that judges is not there.
     """
     config: Evaluate = context.config
-    rubric = rubrics.get(config.rubric)
-    quality = _oracle(config, rubric)
-    _check_referee(context, rubric)
+    rubric = rubrics.get(config.contest.rubric)
+    quality = contests.oracle(config.contest)
+    opponents = [name for name in OPPONENTS if name in context.inputs]
+    judge = _judge(context) if opponents else None
     parts = list(_parts(context))
-    steps = _Steps(context, parts, quality is not None)
+    steps = _Steps(context, parts, judge)
     rankings: list[Ranking] = []
+    health: Counter[str] = Counter()
     for part in parts:
-        ranked = _rank(context, rubric, part, steps)
+        ranked = _rank(context, rubric, part, steps, health)
         rows.write(context.out / part_name("rankings", part.number), ranked)
         rankings += ranked
     counts, figures = metrics.ranking_metrics(rankings, best=rubric.high)
-    if quality or "previous" in context.inputs:
-        for part in parts:
-            part.ours = _answer(context, "model", part, steps)
-        figures |= _reply_figures(parts, quality)
-    if "previous" in context.inputs:
-        for part in parts:
-            part.theirs = _answer(context, "previous", part, steps)
-        battles = _fight(context, rubric, parts, quality, steps)
-        more, shares = metrics.battle_metrics(battles)
-        counts |= more
-        figures |= shares
+    counts |= health
+    if quality or opponents:
+        for model in ("model", *opponents):
+            _answer(context, model, parts, steps)
+        figures |= _reply_figures(context, parts, quality)
+    if judge:
+        battles = _fight(context, judge, opponents, parts, quality, steps)
+        for opponent in opponents:
+            met = [battle for battle in battles if battle.opponent == opponent]
+            more, shares = metrics.battle_metrics(met, opponent)
+            counts |= more
+            figures |= shares
     return Output(counts=counts, metrics=figures)
 
 
 class _Steps:
     """Progress over all phases, in completions."""
 
-    def __init__(self, context: Context, parts: list[_Part], oracle: bool) -> None:
+    def __init__(self, context: Context, parts: list[_Part], judge: Judge | None) -> None:
         config: Evaluate = context.config
-        asked = sum(part.asked for part in parts)
-        phases = (oracle or "previous" in context.inputs) + 1 * ("previous" in context.inputs)
+        asked = sum(len(part.prompts) for part in parts)
         judged = sum(len(row.replies) for part in parts for row in part.rows) * config.votes
-        fought = 0 if oracle or "previous" not in context.inputs else 2 * asked
+        models = {_identity(context, name) for name in ("model", *OPPONENTS)} - {""}
+        answered = len(models) if judge or config.contest.judge == "oracle" else 0
+        fought = judge.orders * (len(models) - 1) if judge else 0
         self._context = context
-        self._done, self._total = 0, judged + phases * asked + fought
+        self._done, self._total = 0, judged + (answered + fought) * asked
 
     def __call__(self, made: int) -> None:
         self._done += made
         self._context.progress(self._done, self._total)
 
 
-def _oracle(config: Evaluate, rubric: rubrics.Rubric) -> Quality | None:
-    """Returns the task's own measure of a reply, if it is to decide."""
-    if config.judge == "model":
-        return None
-    if rubric.oracle is None:
-        raise UserError(
-            "InvalidConfig", f"rubric {rubric.name} has no oracle; set evaluation.judge to model"
-        )
-    quality: Quality = importlib.import_module(rubric.oracle).quality
-    return quality
+def _identity(context: Context, name: str) -> str:
+    """Returns what two inputs have in common that are the same model; empty without the input."""
+    artifact = context.inputs.get(name)
+    return (artifact.digest or str(artifact.path)) if artifact else ""
 
 
-def _check_referee(context: Context, rubric: rubrics.Rubric) -> None:
+def _judge(context: Context) -> Judge:
     config: Evaluate = context.config
-    if config.judge == "oracle" or "previous" not in context.inputs:
-        return
-    if "referee" not in context.inputs or rubric.pairwise is None:
-        raise UserError(
-            "InvalidConfig",
-            f"battles with rubric {rubric.name} need the input referee and a pairwise template; "
-            "set evaluation.judge to oracle where the task has one",
-        )
+    referee = context.inputs.get("referee")
+    return contests.open_judge(config.contest, config.seed, referee.path if referee else None)
 
 
 def _parts(context: Context) -> Iterator[_Part]:
@@ -122,12 +108,14 @@ def _parts(context: Context) -> Iterator[_Part]:
     held_out = rows.read(context.inputs["heldout"].path / rows.DATA, RankedReplies)
     for number in shard_parts(len(held_out), context.shard, context.shards):
         chunk = rows.chunk(held_out, number)
-        asked = min(max(config.prompts - number * PART_ITEMS, 0), len(chunk))
-        yield _Part(number=number, rows=chunk, asked=asked)
+        asked = max(config.contest.prompts - number * PART_ITEMS, 0)
+        yield _Part(number=number, rows=chunk, prompts=[row.prompt for row in chunk[:asked]])
 
 
-def _rank(context: Context, rubric: rubrics.Rubric, part: _Part, steps: _Steps) -> list[Ranking]:
-    """Returns the judge's mean score of every reply."""
+def _rank(
+    context: Context, rubric: Rubric, part: _Part, steps: _Steps, health: Counter[str]
+) -> list[Ranking]:
+    """Returns the judge's mean score of every reply; what its votes are like adds to the health."""
     config: Evaluate = context.config
     requests = [
         Request(
@@ -140,51 +128,54 @@ def _rank(context: Context, rubric: rubrics.Rubric, part: _Part, steps: _Steps) 
         for index, reply in enumerate(row.replies)
     ]
     generator = TransformersGenerator.load(context.inputs["model"].path)
-    found = generator.generate(requests, config.judge_sampling, steps, context.stopping)
-    scores = iter(_score(rubric, config, completions) for completions in found)
+    found = generator.generate(requests, config.contest.judge_sampling, steps, context.stopping)
+    scores: list[float | None] = []
+    for completions in found:
+        votes = [
+            judging.vote(rubric, one.text, one.finish, fractional=config.allow_fractional)
+            for one in completions
+        ]
+        health.update(judging.counts(votes))
+        scores.append(judging.mean_score(votes, config.min_valid))
+    remaining = iter(scores)
     return [
         Ranking(
             prompt_id=rows.text_id(row.prompt),
             ranks=row.ranks,
-            scores=tuple(next(scores) for _ in row.replies),
+            scores=tuple(next(remaining) for _ in row.replies),
         )
         for row in part.rows
     ]
 
 
-def _score(rubric: rubrics.Rubric, config: Evaluate, completions: list[Completion]) -> float | None:
-    votes = [
-        judging.vote(rubric, one.text, one.finish, fractional=config.allow_fractional)
-        for one in completions
-    ]
-    return judging.mean_score(votes, config.min_valid)
-
-
-def _answer(context: Context, model: str, part: _Part, steps: _Steps) -> list[str]:
-    """Returns one sampled reply of an input model to each asked prompt."""
+def _answer(context: Context, model: str, parts: list[_Part], steps: _Steps) -> None:
+    """Has an input model answer the prompts, unless the very same model did already."""
     config: Evaluate = context.config
-    requests = [
-        Request(
-            id=rows.text_id(row.prompt),
-            prompt=row.prompt,
-            n=1,
-            seed_key=seed_key(config.seed, "evaluate/reply", rows.text_id(row.prompt)),
-        )
-        for row in part.rows[: part.asked]
-    ]
-    generator = TransformersGenerator.load(context.inputs[model].path)
-    found = generator.generate(requests, config.reply_sampling, steps, context.stopping)
-    return [one.text for [one] in found]
+    name = _identity(context, model)
+    for part in parts:
+        if name not in part.replies:
+            generator = TransformersGenerator.load(context.inputs[model].path)
+            part.replies[name] = contests.answer(
+                *(generator, part.prompts, config.contest, config.seed, steps, context.stopping)
+            )
 
 
-def _reply_figures(parts: list[_Part], quality: Quality | None) -> dict[str, Mean]:
+def _reply_figures(
+    context: Context, parts: list[_Part], quality: Quality | None
+) -> dict[str, Mean]:
+    """Returns length and quality of our replies; the ratio of lengths adds up over shards too."""
+    ours, first = _identity(context, "model"), _identity(context, "first")
     replies = [
-        (row.prompt, reply)
+        (prompt, reply)
         for part in parts
-        for row, reply in zip(part.rows, part.ours, strict=False)
+        for prompt, reply in zip(part.prompts, part.replies[ours], strict=True)
     ]
-    weight = float(len(replies))
-    figures = {"replyLength": Mean(total=float(sum(len(r) for _, r in replies)), weight=weight)}
+    weight, characters = float(len(replies)), float(sum(len(reply) for _, reply in replies))
+    figures = {"replyLength": Mean(total=characters, weight=weight)}
+    if first:
+        # The same number of replies on both sides: the ratio of the sums is that of the means.
+        theirs = sum(len(reply) for part in parts for reply in part.replies[first])
+        figures["lengthRatio"] = Mean(total=characters, weight=float(theirs))
     if quality:
         values = [quality(prompt, reply) for prompt, reply in replies]
         figures["quality"] = Mean(total=sum(values), weight=weight)
@@ -193,81 +184,43 @@ def _reply_figures(parts: list[_Part], quality: Quality | None) -> dict[str, Mea
 
 def _fight(
     context: Context,
-    rubric: rubrics.Rubric,
+    judge: Judge,
+    opponents: list[str],
     parts: list[_Part],
     quality: Quality | None,
     steps: _Steps,
 ) -> list[Battle]:
+    """Returns the battles with every opponent; each part's are in one file, by opponent."""
     battles: list[Battle] = []
     for part in parts:
-        if quality:
-            verdicts = _by_quality(part, quality)
-        else:
-            verdicts = _by_referee(context, rubric, part, steps)
-        fought = [
-            Battle(
-                prompt_id=rows.text_id(row.prompt),
-                prompt=row.prompt,
-                ours=ours,
-                theirs=theirs,
-                verdicts=both,
-                result=result(both),
-                quality=quality(row.prompt, ours) if quality else None,
-            )
-            for row, ours, theirs, both in zip(
-                part.rows[: part.asked], part.ours, part.theirs, verdicts, strict=True
-            )
-        ]
+        fought: list[Battle] = []
+        known: dict[str, list[tuple[Verdict, ...]]] = {}
+        for opponent in opponents:
+            whom, meetings = _identity(context, opponent), _meetings(context, part, opponent)
+            if whom not in known:
+                known[whom] = judge.compare(meetings, steps, context.stopping)
+            fought += [
+                Battle(
+                    opponent=opponent,
+                    prompt_id=meeting.name,
+                    prompt=meeting.prompt,
+                    ours=meeting.ours,
+                    theirs=meeting.theirs,
+                    verdicts=verdicts,
+                    result=contests.result(verdicts),
+                    quality=quality(meeting.prompt, meeting.ours) if quality else None,
+                )
+                for meeting, verdicts in zip(meetings, known[whom], strict=True)
+            ]
         rows.write(context.out / part_name("battles", part.number), fought)
         battles += fought
     return battles
 
 
-def result(verdicts: tuple[Verdict, ...]) -> Literal["win", "tie", "loss"]:
-    """Returns who won: a win or loss only if all orders of presentation agree on it."""
-    if verdicts and all(verdict == "win" for verdict in verdicts):
-        return "win"
-    if verdicts and all(verdict == "loss" for verdict in verdicts):
-        return "loss"
-    return "tie"
-
-
-def _by_quality(part: _Part, quality: Quality) -> list[tuple[Verdict, ...]]:
-    verdicts: list[tuple[Verdict, ...]] = []
-    for row, ours, theirs in zip(part.rows, part.ours, part.theirs, strict=False):
-        a, b = quality(row.prompt, ours), quality(row.prompt, theirs)
-        verdicts.append(("win" if a > b else "loss" if a < b else "tie",))
-    return verdicts
-
-
-def _by_referee(
-    context: Context, rubric: rubrics.Rubric, part: _Part, steps: _Steps
-) -> list[tuple[Verdict, ...]]:
-    """Returns two verdicts a battle: ours shown first, then ours shown second."""
-    config: Evaluate = context.config
-    requests = []
-    differing = [
-        (row, ours, theirs)
-        for row, ours, theirs in zip(part.rows, part.ours, part.theirs, strict=False)
-        if ours.strip() != theirs.strip()
-    ]
-    for row, ours, theirs in differing:
-        name = rows.text_id(row.prompt)
-        for order, (first, second) in enumerate([(ours, theirs), (theirs, ours)]):
-            requests.append(
-                Request(
-                    id=f"{name}-order-{order}",
-                    prompt=judging.render_pair(rubric, row.prompt, first, second),
-                    n=1,
-                    seed_key=seed_key(config.seed, "evaluate/battle", f"{name}-{order}"),
-                )
-            )
-    generator = TransformersGenerator.load(context.inputs["referee"].path)
-    found = generator.generate(requests, config.judge_sampling, steps, context.stopping)
-    texts = iter(one.text for [one] in found)
+def _meetings(context: Context, part: _Part, opponent: str) -> list[Meeting]:
+    ours = part.replies[_identity(context, "model")]
+    theirs = part.replies[_identity(context, opponent)]
     return [
-        (_OURS[judging.verdict(next(texts))], _THEIRS[judging.verdict(next(texts))])
-        if ours.strip() != theirs.strip()
-        else ("tie", "tie")
-        for ours, theirs in zip(part.ours, part.theirs, strict=True)
+        Meeting(prompt=prompt, ours=our, theirs=their)
+        for prompt, our, their in zip(part.prompts, ours, theirs, strict=True)
     ]

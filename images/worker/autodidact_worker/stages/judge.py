@@ -44,9 +44,7 @@ def count(judged: list[Judged]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for row in judged:
         counts["responses"] += 1
-        counts["judgements"] += len(row.votes)
-        for vote in row.votes:
-            counts["parsed" if vote.reason == "ok" else f"invalid-{vote.reason}"] += 1
+        counts.update(judging.counts(row.votes))
         counts["unscored" if row.score is None else f"score-{int(row.score)}"] += 1
         counts["skipped-too-long"] += not row.votes
     prompts = [_scores(group) for group in _by_prompt(judged)]
