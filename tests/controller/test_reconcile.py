@@ -62,11 +62,15 @@ def test_details_wait_for_the_last_write(memory: Memory) -> None:
 
 def test_an_edited_run_is_interpreted_anew(memory: Memory, body: dict[str, Any]) -> None:
     """One interpretation holds for one generation of the spec."""
-    first, graph = memory.interpreted(RECIPE, body)
-    assert memory.interpreted(RECIPE, body)[1] is graph
+    first = memory.interpreted(RECIPE, body)
+    graph = memory.graph(RECIPE, first, "")
+    assert memory.interpreted(RECIPE, body) is first
+    assert memory.graph(RECIPE, first, "") is graph
     body["spec"]["suspend"] = True
     body["metadata"]["generation"] = 2
-    assert (first.spec.suspend, memory.interpreted(RECIPE, body)[0].spec.suspend) == (False, True)
+    second = memory.interpreted(RECIPE, body)
+    assert (first.spec.suspend, second.spec.suspend) == (False, True)
+    assert memory.graph(RECIPE, second, "") is not graph
 
 
 class Counting(DirectoryStore):
@@ -82,7 +86,8 @@ class Counting(DirectoryStore):
 
 def test_what_a_job_made_is_found_without_a_list(tmp_path: Path, body: dict[str, Any]) -> None:
     """Whether something is there already takes a LIST; what was just made is read where it is."""
-    run, graph = interpret(RECIPE, body, OPENED)
+    run = interpret(RECIPE, body, OPENED)
+    graph = RECIPE.graph(run.spec, run.ref.uid)
     store = Counting(tmp_path / "store")
     (tmp_path / "store").mkdir()
     library = Library(store)

@@ -4,7 +4,7 @@ import pytest
 
 from autodidact_operator.recipes import BY_KIND
 from autodidact_operator.specs import RefusedError, interpret
-from planning.builders import MINIMAL, REFT, merged
+from planning.builders import MINIMAL, REFT, graph, merged
 
 PREFIXES = ("toy://", "s3://inputs/{namespace}/", "s3://public/")
 SPECS = {"SelfRewardRun": MINIMAL, "ReFTRun": REFT}
@@ -29,9 +29,9 @@ def body(kind: str, changes: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", SPECS)
 def test_open_locations_are_taken(kind: str) -> None:
     """What the administrator's prefixes open needs no Secret, and becomes a graph."""
-    run, graph = interpret(BY_KIND[kind], body(kind, {}), PREFIXES)
+    run = interpret(BY_KIND[kind], body(kind, {}), PREFIXES)
     assert (run.ref.kind, run.ref.name) == (kind, "a")
-    assert graph["import-model"].secret is None
+    assert graph(run.spec)["import-model"].secret is None
 
 
 @pytest.mark.parametrize("kind", SPECS)
@@ -56,8 +56,8 @@ def test_closed_locations_are_refused(kind: str, uri: str, words: str) -> None:
 def test_a_secret_opens_a_location() -> None:
     """A location with a Secret of the run's namespace is read with that, so it may be anywhere."""
     source = {"uri": "s3://elsewhere/base", "secretName": "keys"}
-    _, graph = interpret(BY_KIND["ReFTRun"], body("ReFTRun", {"model": source}), PREFIXES)
-    import_stage = graph["import-model"]
+    run = interpret(BY_KIND["ReFTRun"], body("ReFTRun", {"model": source}), PREFIXES)
+    import_stage = graph(run.spec)["import-model"]
     assert (import_stage.job, import_stage.secret) == ("import-model", "keys")
 
 

@@ -93,9 +93,15 @@ COUNTS: dict[str, dict[str, int]] = {
 """What a healthy stage counts, by its kind."""
 
 METRICS: dict[str, dict[str, float | None]] = {
-    "judge": {"score": 3.25},
+    "judge": {"score": 3.25, "scoreEntropy": 1.0},
     "build-pairs": {"gap": 1.5},
-    "evaluate": {"pairwiseAccuracy": 0.75, "quality": 0.5, "winRate": 0.6},
+    "evaluate": {
+        "pairwiseAccuracy": 0.75,
+        "quality": 0.5,
+        "winRate": 0.6,
+        "gain": 0.4,
+        "lengthRatio": 1.1,
+    },
     "train-sft": {"accuracy": 0.5},
     "train-ppo": {"accuracy": 0.75, "lastKl": 4.0, "truncation": 0.0},
     "evaluate-answers": {"greedyAccuracy": 0.7, "voteAccuracy": 0.8},

@@ -614,6 +614,44 @@ def test_gate_lets_its_limit_pass(gate: str) -> None:
     assert gated({stage: bad}, gates={gate: limits}).status.phase == "Failed"
 
 
+@pytest.mark.parametrize(
+    ("gate", "limits", "good", "bad", "reason"),
+    [
+        ("minGain", {"limit": 0.1}, {"gain": 0.1}, {"gain": 0.09}, "NoGain"),
+        (
+            "maxLengthRatio",
+            {"limit": 2},
+            {"lengthRatio": 2.0},
+            {"lengthRatio": 2.1},
+            "RepliesTooLong",
+        ),
+    ],
+)
+def test_a_model_that_its_gate_rejects_is_not_the_result(
+    gate: str,
+    limits: dict[str, Any],
+    good: dict[str, float],
+    bad: dict[str, float],
+    reason: str,
+) -> None:
+    """Stop ends the run as Succeeded with the model before; Fail fails it and keeps that one."""
+    assert gated({"evaluate-2": good}, gates={gate: limits}).status.model.startswith(
+        "research/artifacts/train-dpo-"
+    )
+    for action, phase in (("Stop", "Succeeded"), ("Fail", "Failed")):
+        stopped = gated({"evaluate-1": bad}, gates={gate: {**limits, "action": action}})
+        assert (stopped.status.phase, builders.ready(stopped.status).reason) == (phase, reason)
+        assert stopped.status.model.startswith("research/artifacts/train-sft-")
+        assert ("generate-prompts-2", 1) not in stopped.created
+        assert stopped.status.report
+
+
+def test_the_first_evaluation_has_nothing_to_gain() -> None:
+    """M1 meets nobody before it, so that its missing gain ends no run."""
+    world = gated({"evaluate-0": {"gain": 0.0}}, gates={"minGain": {"limit": 0.1}})
+    assert world.status.phase == "Succeeded"
+
+
 def test_no_pairs_end_a_run_without_gates() -> None:
     """Without any pair there is nothing to learn from, even where the gate is off."""
     world = gated({"build-pairs-2": {"pairs": 0}}, gates={"minPairs": None, "minParseRate": None})

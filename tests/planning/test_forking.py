@@ -1,0 +1,106 @@
+import pytest
+
+from autodidact_contract.resources import Iteration, Origin, RunStatus
+from autodidact_operator.plan import selfreward
+from autodidact_operator.plan.forking import NoOrigin, find
+from autodidact_operator.plan.progression import stage_key_of
+from autodidact_operator.plan.types import Graph
+from planning import builders
+from planning.builders import UID, published, spec
+
+HISTORY = (
+    Iteration(iteration=0, name="M1", model="train-sft-a"),
+    Iteration(iteration=1, name="M2", model="train-dpo-b"),
+    Iteration(iteration=2, name="M3", model=""),
+)
+
+
+def asked(iteration: int, parent: RunStatus | None) -> str | NoOrigin:
+    """Returns what is found for a run ``child`` that starts from a run ``llama``."""
+    return find(Origin(run="llama", iteration=iteration), "child", parent)
+
+
+@pytest.mark.parametrize("phase", ["Running", "Succeeded", "Failed", "Suspended"])
+def test_a_model_that_is_there_is_taken(phase: str) -> None:
+    """What a run made is good whether the run is at work, done, or failed later."""
+    parent = RunStatus.model_validate({"phase": phase, "history": HISTORY})
+    assert [asked(t, parent) for t in (0, 1)] == ["train-sft-a", "train-dpo-b"]
+
+
+def test_a_model_that_is_being_made_is_waited_for() -> None:
+    """A run at work may still make it, however long that takes."""
+    found = asked(2, RunStatus(phase="Running", history=HISTORY))
+    assert isinstance(found, NoOrigin)
+    assert (found.reason, found.patient, found.final) == ("OriginNotReady", True, False)
+    assert "iteration 2 yet; it has those of: 0, 1" in found.message
+
+
+def test_an_iteration_that_failed_is_refused() -> None:
+    """A run that ended makes no more models, and the sentence says which it has."""
+    found = asked(2, RunStatus(phase="Failed", history=HISTORY))
+    assert isinstance(found, NoOrigin)
+    assert (found.reason, found.final) == ("OriginHasNoModel", True)
+    assert "is Failed without a model of iteration 2; it has those of: 0, 1" in found.message
+
+
+def test_a_run_that_is_gone_or_elsewhere_is_waited_for_a_while() -> None:
+    """The other run may be applied later; after startDeadlineSeconds it is an error."""
+    found = asked(0, None)
+    assert isinstance(found, NoOrigin)
+    assert (found.reason, found.patient, found.final) == ("OriginNotFound", False, False)
+
+
+def test_a_run_cannot_start_from_itself() -> None:
+    """A run that names itself would wait forever."""
+    found = find(Origin(run="child", iteration=0), "child", RunStatus(history=HISTORY))
+    assert isinstance(found, NoOrigin)
+    assert (found.reason, found.final) == ("OriginIsItself", True)
+
+
+FORK = {"from": {"run": "llama", "iteration": 0}}
+
+
+def keys(of: Graph, first: str) -> dict[str, str]:
+    """Returns the key of every stage after M1, whose bytes are always the same.
+
+    Args:
+        of: The graph.
+        first: Stage that makes or brings M1.
+    """
+    model = builders.healthy("train-sft", "a")
+    found = published(of, until=first)
+    found[first] = model
+    result = {}
+    for stage in of.stages[list(of.by_name).index(first) + 1 :]:
+        result[stage.name] = stage_key_of(stage, found)
+        found[stage.name] = builders.artifact(stage, found)
+    return result
+
+
+def test_a_fork_adopts_what_its_parent_did_from_the_same_model() -> None:
+    """With the same settings all is there; with another DPO all up to the pairs, and no more."""
+    parent = keys(selfreward.graph(spec(), UID), "train-sft")
+    same = keys(selfreward.graph(spec(**FORK), UID, "train-sft-a"), "import-origin")
+    other = keys(
+        selfreward.graph(spec(**FORK, dpo={"beta": 0.3}), UID, "train-sft-a"), "import-origin"
+    )
+    del parent["report"], same["report"], other["report"]
+    assert same == parent
+    assert {name for name in other if other[name] == parent[name]} == {
+        "evaluate-0",
+        "generate-prompts-1",
+        "generate-responses-1",
+        "judge-1",
+        "build-pairs-1",
+        "generate-prompts-2",  # M1 writes them
+    }
+
+
+def test_a_fork_has_no_warm_up() -> None:
+    """Nothing before the model is computed again, not even from ranked trees."""
+    data = {"ranked": {"uri": "s3://inputs/trees"}, "evaluations": None}
+    graph = selfreward.graph(spec(**FORK, data=data), UID, "train-sft-a")
+    names = set(graph.by_name)
+    assert not names & {"train-sft", "train-baseline", "judge-ranked", "build-eft", "build-ranked"}
+    assert graph["import-origin"].config.dump()["uri"] == "artifact://train-sft-a"
+    assert graph["import-origin"].salt == ""
