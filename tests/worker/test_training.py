@@ -69,7 +69,7 @@ def run(tmp_path: Path, llama: Path) -> Run:
     ) -> tuple[Path, Output]:
         place = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
         inputs = {"model": model}
-        names = ("instructions", "evaluations", "questions", "pairs")
+        names = ("instructions", "evaluations", "questions", "pairs", "judge-pairs")
         given = {k: fields.pop(k) for k in names if k in fields}
         if kind is train_sft and not given:
             given = {"instructions": INSTRUCTIONS}
@@ -78,7 +78,7 @@ def run(tmp_path: Path, llama: Path) -> Run:
         for name, values in given.items():
             inputs[name] = place / name
             inputs[name].mkdir(parents=True)
-            file = "pairs-00000.jsonl" if name == "pairs" else rows.DATA
+            file = "pairs-00000.jsonl" if "pairs" in name else rows.DATA
             rows.write(inputs[name] / file, values)
         where = {k: fields.pop(k) for k in ("store", "stopping", "progress") if k in fields}
         make = chain.sft_config if kind is train_sft else chain.dpo_config
@@ -306,7 +306,49 @@ def test_dpo_loss_is_the_paper_s(
     loss: float,
 ) -> None:
     """TRL's loss on given log-probabilities: beta 0.1, nine tokens a reply, computed by hand."""
+    found, gradient = _dpo_loss(_dpo_trainer(llama, tmp_path, nll), policy, reference)
+    assert found == pytest.approx(loss, abs=1e-5)
+    if not nll and policy == (-9.0, -14.0):
+        assert float(gradient[0, 1]) == pytest.approx(-0.042556, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("consistency", "nll", "loss", "gradient"),
+    [
+        # Margin 0.3: 0.554355 as it is and 0.854355 exchanged. The slope is -sigmoid(-0.3), which
+        # is -0.425557, plus what is exchanged; beta 0.1 is between it and a log-probability.
+        (0.75, 0, 0.629355, -0.0175557),
+        (0.5, 0, 0.704355, 0.0074443),
+        (0.0, 0, 0.854355, 0.0574443),
+        (0.75, 1, 1.629355, -0.0175557 - 1 / 9),
+    ],
+)
+def test_a_pair_counts_in_part_the_other_way_round(
+    llama: Path, tmp_path: Path, consistency: float, nll: float, loss: float, gradient: float
+) -> None:
+    """C times DPO's loss and 1 - C times that of the exchanged pair, computed by hand."""
     trainer = _dpo_trainer(llama, tmp_path, nll)
+    found, slope = _dpo_loss(trainer, (-9.0, -14.0), (-10.0, -12.0), consistency)
+    assert found == pytest.approx(loss, abs=1e-5)
+    assert float(slope[0, 1]) == pytest.approx(gradient, abs=1e-6)
+
+
+def test_a_pair_that_counts_in_full_is_plain_dpo(llama: Path, tmp_path: Path) -> None:
+    """With C = 1 loss and gradient are those without it, to the last bit."""
+    trainer = _dpo_trainer(llama, tmp_path, 1)
+    plain = _dpo_loss(trainer, (-9.1, -14.7), (-10.3, -12.2))
+    whole = _dpo_loss(trainer, (-9.1, -14.7), (-10.3, -12.2), 1.0)
+    assert plain[0] == whole[0]
+    assert torch.equal(plain[1], whole[1])
+
+
+def _dpo_loss(
+    trainer: Any,
+    policy: tuple[float, float],
+    reference: tuple[float, float],
+    consistency: float | None = None,
+) -> tuple[float, torch.Tensor]:
+    """Loss of one pair of replies with nine tokens each, and its slope by token."""
     logs = torch.zeros(2, 10)
     for row, value in enumerate(policy):
         logs[row, 1:] = value / 9
@@ -320,6 +362,8 @@ def test_dpo_loss_is_the_paper_s(
         "ref_chosen_logps": torch.tensor(reference[:1]),
         "ref_rejected_logps": torch.tensor(reference[1:]),
     }
+    if consistency is not None:
+        batch["consistency"] = torch.tensor([consistency])
     zeros = torch.zeros(2, 10)
 
     def forward(**_: Any) -> SimpleNamespace:
@@ -328,10 +372,8 @@ def test_dpo_loss_is_the_paper_s(
         )
 
     found = trainer.compute_loss(forward, batch)
-    assert found.item() == pytest.approx(loss, abs=1e-5)
     found.backward()
-    if not nll and policy == (-9.0, -14.0):
-        assert float(logs.grad[0, 1]) == pytest.approx(-0.042556, abs=1e-6)
+    return found.item(), logs.grad
 
 
 def _dpo_trainer(llama: Path, folder: Path, nll: float) -> Any:
@@ -359,6 +401,45 @@ def test_dpo_starts_at_its_reference(run: Run, llama: Path) -> None:
     assert output.counts["rows"] == 12
     assert digest(llama) == before
     safety.check(out)
+
+
+def exchanged(pair: Pair) -> Pair:
+    """The pair the other way round."""
+    return pair.model_copy(update={"chosen": pair.rejected, "rejected": pair.chosen})
+
+
+@pytest.mark.parametrize("lora", [None, Lora(rank=4)])
+def test_no_consistency_is_training_on_exchanged_pairs(run: Run, lora: Lora | None) -> None:
+    """Pairs with C = 0 are learned as if their replies were exchanged, step by step."""
+    settings = {"epochs": 3, "batch_size": 6, "micro_batch_size": 2, "learning_rate": 1e-2}
+    settings["lora"] = lora
+    weighed = [pair.model_copy(update={"consistency": 0.0}) for pair in PAIRS]
+    out, _ = run(train_dpo, pairs=weighed, **settings)
+    wanted, _ = run(train_dpo, pairs=[exchanged(pair) for pair in PAIRS], **settings)
+    losses, others = figures(out, "loss"), figures(wanted, "loss")
+    assert losses[-1][1] < 0.99 * math.log(2)
+    for (_, loss), (_, other) in zip(losses, others, strict=True):
+        assert loss == pytest.approx(other, abs=2e-4)
+
+
+def test_pairs_of_judgements_are_mixed_with_those_of_replies(run: Run) -> None:
+    """They are learned as pairs are; what does not fit is left out and counted."""
+    judgements = [
+        PAIRS[0].model_copy(update={"prompt": "a" * length, "prompt_id": f"j{length}"})
+        for length in (20, 60, 56)
+    ]
+    # A pair needs its prompt, its longer reply, which has two characters here, and the end token.
+    settings = {"pairs": PAIRS, "batch_size": 5, "max_length": 60}
+    out, output = run(train_dpo, **settings, **{"judge-pairs": judgements})
+    counts = output.counts
+    assert (counts["rows"], counts["judge-pairs"], counts["judge-pairs-too-long"]) == (14, 2, 1)
+    assert counts["truncated"] == 0
+    alone, plain = run(train_dpo, **settings)
+    assert plain.counts["rows"] == 12
+    assert "judge-pairs" not in plain.counts
+    assert not equal(out, alone)
+    none, _ = run(train_dpo, **settings, **{"judge-pairs": []})
+    assert equal(none, alone)
 
 
 def test_no_pairs_end_the_run(run: Run) -> None:

@@ -3,6 +3,9 @@
 The reference is the model the stage starts from. Source: arXiv 2401.10020 section 2.4.
 """
 
+import sys
+from dataclasses import replace
+
 from autodidact_contract.records import Pair
 from autodidact_contract.stages import TrainDpo
 from autodidact_worker import distributed, rows, training
@@ -10,20 +13,25 @@ from autodidact_worker.distributed import Layout
 from autodidact_worker.errors import UserError
 from autodidact_worker.frame import Context, Output
 from autodidact_worker.trainers import dpo
+from autodidact_worker.training import Row, Start
 
 
 def run(context: Context) -> Output:
     """Trains and writes the model and its curve (``training_log.jsonl``).
 
-    Inputs: model (start and reference) and pairs.
+    Inputs: model (start and reference), pairs; judge-pairs, which are mixed with them by the seed,
+    where there are any. A pair of judgements that does not fit the limit is left out, as one that
+    lost its end would teach to judge without a score.
+
+    Counts beside those of all trainings: ``judge-pairs`` that were trained on and
+    ``judge-pairs-too-long``.
 
     Raises:
         UserError: ``NoPairs``, or a row or the model cannot be used; see ``trainers``.
         StoppedError: Asked to stop; a checkpoint is in the store.
     """
     config: TrainDpo = context.config
-    parts = rows.read_parts(context.inputs["pairs"].path, "pairs", Pair)
-    pairs = [pair for _, part in parts for pair in part]
+    pairs = _read(context, "pairs")
     if not pairs:
         raise UserError(
             "NoPairs",
@@ -33,14 +41,32 @@ def run(context: Context) -> Output:
     layout = Layout.of_environment()
     distributed.join(layout)
     begin = training.start(context.inputs["model"].path, config, layout)
-    found = [
-        training.tokenize(
-            begin.tokenizer,
-            f"pair of prompt {pair.prompt_id}",
-            pair.prompt,
-            [pair.chosen, pair.rejected],
-            begin.limit,
-        )
-        for pair in pairs
-    ]
-    return dpo.train(context, begin, found, layout)
+    judgements = _read(context, "judge-pairs") if "judge-pairs" in context.inputs else []
+    fitting = [pair for pair in judgements if _fits(begin, pair)]
+    learned = pairs + fitting
+    found = [_row(begin, pair, begin.limit) for pair in learned]
+    output = dpo.train(context, begin, found, layout, [pair.consistency for pair in learned])
+    if "judge-pairs" not in context.inputs:
+        return output
+    counts = {
+        "judge-pairs": len(fitting),
+        "judge-pairs-too-long": len(judgements) - len(fitting),
+    }
+    return replace(output, counts={**output.counts, **counts})
+
+
+def _read(context: Context, name: str) -> list[Pair]:
+    parts = rows.read_parts(context.inputs[name].path, "pairs", Pair)
+    return [pair for _, part in parts for pair in part]
+
+
+def _row(begin: Start, pair: Pair, limit: int) -> Row:
+    name = f"pair of prompt {pair.prompt_id}"
+    return training.tokenize(
+        begin.tokenizer, name, pair.prompt, [pair.chosen, pair.rejected], limit
+    )
+
+
+def _fits(begin: Start, pair: Pair) -> bool:
+    """Returns whether all of a pair fits the limit."""
+    return _row(begin, pair, sys.maxsize).length <= begin.limit
