@@ -38,6 +38,7 @@ from autodidact_contract.stages import (
 from autodidact_worker import rows, rubrics
 from autodidact_worker.errors import UserError
 from autodidact_worker.generation import TransformersGenerator
+from autodidact_worker.scoring import Scores
 from autodidact_worker.stages.judge import count
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=6)
@@ -325,16 +326,16 @@ def test_counts_of_the_judge_are_what_its_rows_say() -> None:
         votes = tuple(Vote(text="", score=4.0 if r == "ok" else None, reason=r) for r in reasons)
         return row.model_copy(update={"votes": votes})
 
-    counts = count(
-        [
-            with_votes(judged(0, 0, 4.0), "ok", "fraction"),
-            with_votes(judged(0, 1, 4.0), "ok", "ok"),
-            with_votes(judged(1, 0, 4.67), "ok", "ok"),
-            with_votes(judged(1, 1, None), "truncated", "truncated"),
-            judged(2, 0, None),
-        ]
-    )
-    assert counts == {
+    rows_given = [
+        with_votes(judged(0, 0, 4.0), "ok", "fraction"),
+        with_votes(judged(0, 1, 4.0), "ok", "ok"),
+        with_votes(judged(1, 0, 4.67), "ok", "ok"),
+        with_votes(judged(1, 1, None), "truncated", "truncated"),
+        judged(2, 0, None),
+    ]
+    scores = Scores()
+    scores.add(rows_given)
+    assert count(rows_given) + scores.counts == {
         "responses": 5,
         "judgements": 8,
         "parsed": 5,

@@ -93,6 +93,21 @@ def seed_key(seed: int, stage: str, name: str) -> str:
     return f"{seed}/{stage}/{name}"
 
 
+def by_length(lengths: Sequence[int], tokens: int | None = None) -> Iterator[list[int]]:
+    """Yields batches of rows for one forward pass: similar lengths together, the longest first.
+
+    Args:
+        lengths: Tokens of each row.
+        tokens: Rows times longest row of a batch at most, but always one row; None: BATCH_TOKENS.
+    """
+    ordered = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    start = 0
+    while start < len(ordered):
+        size = max(1, (tokens or BATCH_TOKENS) // lengths[ordered[start]])
+        yield ordered[start : start + size]
+        start += size
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Row:
     request: int

@@ -5,14 +5,14 @@ not looked at: what comes after the last token cannot change it in a causal mode
 without a padding token pads with the end token; the last token is then the one before the end.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 
 from autodidact_contract.records import AnswerSample
 from autodidact_worker import models
-from autodidact_worker.generation import BATCH_TOKENS
+from autodidact_worker.generation import by_length
 
 LABELS = {0: "wrong", 1: "correct"}
 """The classes, by the number of their logit."""
@@ -60,19 +60,9 @@ def probabilities(model: Any, rows: Sequence[Sequence[int]], pad: int) -> list[f
         pad: The model's own padding token: by it the model finds each row's last token.
     """
     found = [0.0] * len(rows)
-    for batch in _batches(rows):
+    for batch in by_length([len(row) for row in rows]):
         given = collate([rows[row] for row in batch], pad)
         logits = model(**{name: ids.to(model.device) for name, ids in given.items()}).logits
         for row, value in zip(batch, logits.float().softmax(-1)[:, 1].tolist(), strict=True):
             found[row] = value
     return found
-
-
-def _batches(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    """Rows of similar length together, the longest first."""
-    ordered = sorted(range(len(rows)), key=lambda row: -len(rows[row]))
-    start = 0
-    while start < len(ordered):
-        size = max(1, BATCH_TOKENS // len(rows[ordered[start]]))
-        yield ordered[start : start + size]
-        start += size

@@ -1,14 +1,14 @@
 """Stage ``judge``: the model scores its own replies, several times each."""
 
 from collections import Counter
-from itertools import groupby
 
-from autodidact_contract.artifacts import Mean, part_name
+from autodidact_contract.artifacts import part_name
 from autodidact_contract.records import Judged, Response
 from autodidact_contract.stages import Judge
 from autodidact_worker import judging, rows, rubrics
 from autodidact_worker.frame import Context, Output
 from autodidact_worker.generation import Request, TransformersGenerator, seed_key
+from autodidact_worker.scoring import Scores
 
 
 def run(context: Context) -> Output:
@@ -20,8 +20,7 @@ def run(context: Context) -> Output:
     )
     total = sum(len(replies) for _, replies in parts) * context.config.votes
     counts: Counter[str] = Counter()
-    scores: list[float] = []
-    spreads: list[float] = []
+    scores = Scores()
     done = 0
     if parts:
         generator = TransformersGenerator.load(context.inputs["model"].path)
@@ -30,41 +29,19 @@ def run(context: Context) -> Output:
         rows.write(context.out / part_name("judged", number), judged)
         done += len(replies) * context.config.votes
         counts += count(judged)
-        scores += [row.score for row in judged if row.score is not None]
-        spreads += _spreads(judged)
-    metrics = {
-        "score": Mean(total=sum(scores), weight=float(len(scores))),
-        "spread": Mean(total=sum(spreads), weight=float(len(spreads))),
-    }
-    return Output(counts=counts, metrics=metrics)
+        scores.add(judged)
+    return Output(counts=counts + scores.counts, metrics=scores.metrics())
 
 
 def count(judged: list[Judged]) -> Counter[str]:
-    """Returns what the gates and the report need to know about scored replies."""
+    """Returns what the gates and the report need to know about votes; scores are of the rubric."""
     counts: Counter[str] = Counter()
     for row in judged:
-        counts["responses"] += 1
         counts.update(judging.counts(row.votes))
-        counts["unscored" if row.score is None else f"score-{int(row.score)}"] += 1
         counts["skipped-too-long"] += not row.votes
-    prompts = [_scores(group) for group in _by_prompt(judged)]
-    counts["prompts"] = len(prompts)
-    counts["ties"] = sum(len(scores) > 1 and len(set(scores)) == 1 for scores in prompts)
+        if row.score is not None:
+            counts[f"score-{int(row.score)}"] += 1
     return counts
-
-
-def _spreads(judged: list[Judged]) -> list[float]:
-    """Returns the distance from worst to best score of each prompt with two scores or more."""
-    found = [_scores(group) for group in _by_prompt(judged)]
-    return [max(scores) - min(scores) for scores in found if len(scores) > 1]
-
-
-def _by_prompt(judged: list[Judged]) -> list[list[Judged]]:
-    return [list(group) for _, group in groupby(judged, key=lambda row: row.prompt_id)]
-
-
-def _scores(group: list[Judged]) -> list[float]:
-    return [row.score for row in group if row.score is not None]
 
 
 def _judge(
