@@ -13,6 +13,8 @@ from autodidact_worker.distributed import Layout
 from autodidact_worker.errors import UserError
 from autodidact_worker.frame import Context, Output
 from autodidact_worker.trainers import dpo
+from autodidact_worker.trainers.measuring import Measuring
+from autodidact_worker.trainers.selecting import ByBattles
 from autodidact_worker.training import Row, Start
 
 
@@ -21,10 +23,12 @@ def run(context: Context) -> Output:
 
     Inputs: model (start and reference), pairs; judge-pairs, which are mixed with them by the seed,
     where there are any. A pair of judgements that does not fit the limit is left out, as one that
-    lost its end would teach to judge without a score.
+    lost its end would teach to judge without a score. With ``selection`` validation, and referee
+    where a model judges: the result is the best checkpoint, maybe the start itself.
 
     Counts beside those of all trainings: ``judge-pairs`` that were trained on and
-    ``judge-pairs-too-long``.
+    ``judge-pairs-too-long``; with ``selection`` ``keptStep`` (0: the start), ``checks`` and
+    ``invalid-verdicts``.
 
     Raises:
         UserError: ``NoPairs``, or a row or the model cannot be used; see ``trainers``.
@@ -45,7 +49,8 @@ def run(context: Context) -> Output:
     fitting = [pair for pair in judgements if _fits(begin, pair)]
     learned = pairs + fitting
     found = [_row(begin, pair, begin.limit) for pair in learned]
-    output = dpo.train(context, begin, found, layout, [pair.consistency for pair in learned])
+    consistency = [pair.consistency for pair in learned]
+    output = dpo.train(context, begin, found, layout, consistency, _measuring(context))
     if "judge-pairs" not in context.inputs:
         return output
     counts = {
@@ -53,6 +58,13 @@ def run(context: Context) -> Output:
         "judge-pairs-too-long": len(judgements) - len(fitting),
     }
     return replace(output, counts={**output.counts, **counts})
+
+
+def _measuring(context: Context) -> Measuring | None:
+    config: TrainDpo = context.config
+    if config.selection is None:
+        return None
+    return Measuring(context, ByBattles(context, config.selection))
 
 
 def _read(context: Context, name: str) -> list[Pair]:

@@ -10,6 +10,7 @@ from autodidact_worker.distributed import Layout
 from autodidact_worker.frame import Context, Output
 from autodidact_worker.grading import Grader
 from autodidact_worker.trainers import grpo
+from autodidact_worker.trainers.answering import ByAccuracy
 from autodidact_worker.trainers.measuring import Measuring
 
 
@@ -29,5 +30,7 @@ def run(context: Context) -> Output:
     problems = rows.read(context.inputs["questions"].path / rows.DATA, Problem)
     with Grader(config.answers) as grader, Grader(config.validation.answers) as examiner:
         epoch_rounds = len(problems) / config.batch_size
-        measuring = Measuring(context, config.validation, examiner, epoch_rounds)
+        measuring = Measuring(
+            context, ByAccuracy(context, config.validation, examiner, epoch_rounds)
+        )
         return grpo.train(context, begin, problems, layout, grader, measuring)

@@ -17,6 +17,7 @@ from autodidact_worker.errors import UserError
 from autodidact_worker.frame import Context, Output
 from autodidact_worker.grading import Grader
 from autodidact_worker.trainers import sft
+from autodidact_worker.trainers.answering import ByAccuracy
 from autodidact_worker.trainers.measuring import Measuring
 from autodidact_worker.training import Row, Start
 
@@ -55,8 +56,8 @@ def _measured(context: Context, begin: Start, found: list[Row], layout: Layout) 
     assert config.validation is not None
     with Grader(config.validation.answers) as grader:
         epoch_rounds = len(found) / config.batch_size
-        measuring = Measuring(context, config.validation, grader, epoch_rounds)
-        return sft.train(context, begin, found, layout, measuring)
+        by_accuracy = ByAccuracy(context, config.validation, grader, epoch_rounds)
+        return sft.train(context, begin, found, layout, Measuring(context, by_accuracy))
 
 
 def _instructions(context: Context) -> list[tuple[str, str, str]]:

@@ -4,7 +4,8 @@
 - **Checkpoints**: of our own format, uploaded, with nothing pickled (see ``checkpoints``). Under
   DeepSpeed its engine writes them, which does pickle; they are read back from our prefix only,
   after their digests were checked.
-- **Accuracy** on the way, and the best model as the result (see ``measuring``).
+- **Measurements** on the way, by accuracy (``answering``) or by battles (``selecting``), and the
+  best model as the result (see ``measuring``).
 - **Dropout**: TRL switches it off for DPO and GRPO; here it stays as ``training.start`` set it.
 - **Figures**: of every step, so that a resumed training has the same curve.
 

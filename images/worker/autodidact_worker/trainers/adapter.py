@@ -89,7 +89,7 @@ class Adapter:
 
     def graded(self) -> dict[str, int]:
         """Returns what this rank counted of answers, earlier attempts included."""
-        return self.measuring.counts() if self.measuring else {}
+        return self.measuring.yardstick.counts() if self.measuring else {}
 
     def save_progress(self, folder: Path) -> None:
         """Writes what a resumed training needs besides weights and states to a folder."""
@@ -114,7 +114,7 @@ class Adapter:
         """Measures as we do, where transformers would: after logging a step, before saving it."""
         self.control.should_evaluate = False  # or the end of the epoch would do it again
         self.measuring.measure(self, self.layout)
-        if self.measuring.measurements.enough:
+        if self.measuring.yardstick.enough:
             self.end()
         return {}
 
@@ -196,7 +196,7 @@ class _Watch(TrainerCallback):
         distributed.check_engine(trainer, trainer.layout)
         if trainer.measuring is not None and state.global_step == 0:
             trainer.measuring.measure(trainer, trainer.layout)
-            if trainer.measuring.measurements.enough:
+            if trainer.measuring.yardstick.enough:
                 trainer.end()
                 raise NothingToDo
 
@@ -207,7 +207,9 @@ class _Watch(TrainerCallback):
             return
         last, rounds = step == state.max_steps, step // trainer.round_steps
         measuring = trainer.measuring
-        control.should_evaluate = measuring is not None and measuring.is_due(rounds, last=last)
+        control.should_evaluate = measuring is not None and measuring.yardstick.is_due(
+            rounds, last=last
+        )
         due = time.monotonic() - self._saved_at >= self._interval_s
         stop, save = distributed.agreed(self._context.stopping(), due, trainer.layout)
         if not last and (stop or save):

@@ -17,6 +17,7 @@ from autodidact_worker.distributed import Layout
 from autodidact_worker.frame import Context, Output
 from autodidact_worker.trainers import loop
 from autodidact_worker.trainers.adapter import Adapter
+from autodidact_worker.trainers.measuring import Measuring
 from autodidact_worker.training import Row, Start, micro_batches, order, steps
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ def train(
     rows: Sequence[Row],
     layout: Layout,
     consistency: Sequence[float] = (),
+    measuring: Measuring | None = None,
 ) -> Output:
     """Trains on pairs of targets against the starting model and writes the model.
 
@@ -42,6 +44,7 @@ def train(
         consistency: Of each pair the share in which it counts as it is; the rest counts with the
             targets exchanged (arXiv 2410.12735). Empty: all of it. The likelihood of the chosen
             ones is not weighted.
+        measuring: Measures the model on the way.
 
     Raises:
         StoppedError: Asked to stop; a checkpoint is in the store.
@@ -65,7 +68,7 @@ def train(
     lengths = [row.length for row in rows]
     taken = order(lengths, config.epochs, config.batch_size, config.seed)
     schedule = steps(len(rows), config.epochs, config.batch_size)
-    trainer.adapt(context, begin, layout, taken=taken, schedule=schedule)
+    trainer.adapt(context, begin, layout, taken=taken, schedule=schedule, measuring=measuring)
     loop.run(trainer)
     return loop.output(trainer, loop.row_counts(trainer, rows, taken))
 

@@ -136,13 +136,12 @@ def output(trainer: Any, counts: Mapping[str, int]) -> Output:
         "trainableParameters": trainer.trained,
     }
     if trainer.measuring is not None:
-        found["keptStep"], accuracy = trainer.measuring.measurements.result
-        asked = trainer.measuring.asked
-        metrics["accuracy"] = Mean(total=accuracy * asked, weight=asked)
-        graded = {"sandbox-missing": 0}
+        counted, measured = trainer.measuring.yardstick.figures()
+        graded: dict[str, int] = {}
         for theirs in distributed.everyone(trainer.graded(), trainer.layout):
             graded = grading.added(graded, theirs)
-        found |= graded
+        found |= counted | graded
+        metrics |= measured
     return Output(counts=found, metrics=metrics)
 
 
@@ -213,5 +212,5 @@ def _save(trainer: Any) -> None:
 
 def _curve(trainer: Any) -> list[dict[str, float]]:
     """The figures of every step, each measurement after the step it was made after."""
-    measured = trainer.measuring.measurements.lines() if trainer.measuring else []
+    measured = trainer.measuring.yardstick.lines() if trainer.measuring else []
     return sorted([*history_of(trainer), *measured], key=lambda line: line["step"])

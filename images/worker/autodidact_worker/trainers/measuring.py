@@ -1,100 +1,107 @@
-"""Measurements of a library trainer's model on the way, and the weights of the best one."""
+"""Measurements of a library trainer's model on the way, and the weights of the one to keep.
+
+``Measuring`` is the mechanism: when to measure, whose weights to keep on disk and to put back, and
+how all of it survives an interruption. What is measured is a ``Yardstick``'s to say: accuracy on
+questions, or battles with the best model so far.
+"""
 
 import json
 import logging
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from safetensors.torch import load_file, save_file
 from trl.models import unwrap_model_for_generation
 
-from autodidact_contract.records import Problem
-from autodidact_contract.stages import Validation
-from autodidact_worker import adapters, distributed, grading, rows, validation
+from autodidact_contract.artifacts import Mean
+from autodidact_worker import adapters, distributed
 from autodidact_worker.distributed import Layout
 from autodidact_worker.frame import Context
-from autodidact_worker.grading import Grader
-from autodidact_worker.validation import Measurements
 
 log = logging.getLogger(__name__)
 
 BEST = "best.safetensors"
 
 
-class Measuring:
-    """Measures a model by greedy decoding and keeps the best one's trained weights on disk."""
+class Yardstick(Protocol):
+    """A kind of measurement."""
 
-    def __init__(
-        self, context: Context, config: Validation, grader: Grader, epoch_rounds: float
-    ) -> None:
-        """Reads the validation split.
+    @property
+    def kept(self) -> int:
+        """Step of the model that is the result if training ends now."""
 
-        Args:
-            context: With the input ``validation``.
-            config: How often, on how much, and what to keep.
-            grader: Made with ``config.answers``.
-            epoch_rounds: Rounds of the trainer in one pass over the training rows, see ``Adapter``.
-        """
-        self.problems = rows.read(context.inputs["validation"].path / rows.DATA, Problem)
-        self.measurements = Measurements(config)
-        self._config, self._grader, self._epoch_rounds = config, grader, epoch_rounds
-        self._best = context.scratch / BEST
-        self._counted: dict[str, int] = {}
+    @property
+    def enough(self) -> bool:
+        """Whether training is to end."""
 
     def is_due(self, rounds: int, *, last: bool) -> bool:
-        """Returns whether the model after so many rounds is to be measured."""
-        return validation.is_due(self._config, rounds, self._epoch_rounds, last=last)
+        """Returns whether the model after so many rounds of the trainer is to be measured."""
 
-    def measure(self, trainer: Any, layout: Layout) -> float:
-        """Returns the model's accuracy, all ranks together; keeps its weights if it is the best.
+    def measure(self, model: Any, tokenizer: Any, step: int, layout: Layout) -> bool:
+        """Measures a model, all ranks together, and returns whether its weights are to be kept.
+
+        Args:
+            model: As transformers has it, with whole weights, on every rank.
+            tokenizer: Of the model.
+            step: Optimiser steps so far; at 0 it is the model that training starts from.
+            layout: Whose share is ours.
+        """
+
+    def lines(self) -> list[dict[str, float]]:
+        """Returns the measurements as lines of the training curve."""
+
+    def counts(self) -> dict[str, int]:
+        """Returns what this rank counted, earlier attempts included; summed over the ranks."""
+
+    def figures(self) -> tuple[dict[str, int], dict[str, Mean]]:
+        """Returns counts and metrics that are the same on every rank."""
+
+    def state(self) -> Mapping[str, Any]:
+        """Returns what this rank has to know after an interruption, as plain JSON."""
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Takes up what ``state`` returned."""
+
+
+class Measuring:
+    """Measures a model on the way and keeps the best one's trained weights on disk."""
+
+    def __init__(self, context: Context, yardstick: Yardstick) -> None:
+        self.yardstick = yardstick
+        self._best = context.scratch / BEST
+
+    def measure(self, trainer: Any, layout: Layout) -> None:
+        """Measures the trainer's model; keeps its weights if it is the best.
 
         What answers is the trainer's own model. A copy of it would not do: the trainers replace
         its ``forward`` by one that is bound to the original.
         """
         step = trainer.state.global_step
         with unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator) as model:
-            found = validation.measure(
-                adapters.plain(model),
-                trainer.processing_class,
-                self.problems,
-                self._config,
-                self._grader,
-                layout,
+            keep = self.yardstick.measure(
+                adapters.plain(model), trainer.processing_class, step, layout
             )
-        log.info("accuracy=%.3f step=%d cut=%d", found.value, step, found.cut)
-        if self.measurements.add(step, found.value):
+        if keep:
             _keep(trainer.accelerator.unwrap_model(trainer.model), self._best, layout)
-        return found.value
 
     def restore(self, trainer: Any, layout: Layout) -> None:
         """Puts the weights of the result into the model, if it is not as it was then."""
-        kept = self.measurements.best if self._config.keep == "best" else None
-        if kept is not None and kept[0] < trainer.state.global_step:
-            log.info("keeping the model of step %d with accuracy %.3f", *kept)
+        kept = self.yardstick.kept
+        if kept < trainer.state.global_step:
+            log.info("keeping the model of step %d", kept)
             _put_back(trainer.accelerator.unwrap_model(trainer.model), self._best, layout)
-
-    @property
-    def asked(self) -> int:
-        """Questions of a measurement."""
-        return min(len(self.problems), self._config.questions)
-
-    def counts(self) -> dict[str, int]:
-        """Returns what the grader counted, earlier attempts included."""
-        return grading.added(self._counted, self._grader.counts())
 
     def save(self, folder: Path, layout: Layout) -> None:
         """Writes what a resumed training needs to a checkpoint's folder; every rank its own."""
-        state = {"measured": self.measurements.measured, "counts": self.counts()}
-        (folder / _state(layout)).write_text(json.dumps(state))
+        (folder / _state(layout)).write_text(json.dumps(self.yardstick.state()))
         if self._best.exists():
             shutil.copyfile(self._best, folder / BEST)
 
     def load(self, folder: Path, layout: Layout) -> None:
         """Takes up what ``save`` wrote."""
-        state = json.loads((folder / _state(layout)).read_text())
-        self.measurements.measured = [(step, value) for step, value in state["measured"]]
-        self._counted = state["counts"]
+        self.yardstick.resume(json.loads((folder / _state(layout)).read_text()))
         if layout.rank == 0 and (folder / BEST).exists():
             shutil.copyfile(folder / BEST, self._best)
 

@@ -1,0 +1,129 @@
+"""Battles with the best model so far as what a training is measured by; see ``measuring``.
+
+The replies of the best model are kept, not sampled again: its battles then are with what it said
+once, also after an interruption, and a checkpoint costs one reply to each prompt.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from autodidact_contract.artifacts import Mean
+from autodidact_contract.records import SeedPrompt
+from autodidact_contract.stages import Selection
+from autodidact_worker import contests, distributed, models, rows
+from autodidact_worker.contests import Meeting
+from autodidact_worker.distributed import Layout
+from autodidact_worker.frame import Context
+from autodidact_worker.generation import TransformersGenerator
+from autodidact_worker.selection import Check, Choice
+from autodidact_worker.validation import evaluating
+
+log = logging.getLogger(__name__)
+
+
+class ByBattles:
+    """Sampled replies to validation prompts, compared by the judge of a contest."""
+
+    def __init__(self, context: Context, config: Selection) -> None:
+        """Reads the prompts and opens the judge.
+
+        A model that judges is loaded now: once a trainer has switched ZeRO-3 on, transformers
+        takes every model apart that it loads.
+
+        Args:
+            context: With the input ``validation``, and ``referee`` where a model judges.
+            config: How often, how long, and how two replies are compared.
+
+        Raises:
+            UserError: There is no such judge.
+        """
+        seeds = rows.read(context.inputs["validation"].path / rows.DATA, SeedPrompt)
+        self._prompts = [row.prompt for row in seeds[: config.contest.prompts]]
+        self._config, self._seed = config, context.config.seed
+        referee = context.inputs.get("referee")
+        self._judge = contests.open_judge(
+            config.contest, self._seed, referee.path if referee else None
+        )
+        if referee:
+            models.load(referee.path)
+        self._choice = Choice(config.patience)
+        self._replies: list[str] = []
+        self._unreadable = 0
+
+    @property
+    def kept(self) -> int:
+        """Step of the best checkpoint; 0 is the model that training started from."""
+        return self._choice.best
+
+    @property
+    def enough(self) -> bool:
+        """Whether patience has ended."""
+        return self._choice.enough
+
+    def is_due(self, rounds: int, *, last: bool) -> bool:
+        """Returns whether the model after so many rounds meets the best one."""
+        return last or rounds % self._config.every_steps == 0
+
+    def measure(self, model: Any, tokenizer: Any, step: int, layout: Layout) -> bool:
+        """Has a model answer and meet the best one; returns whether it is the best now."""
+        prompts = self._prompts[layout.rank :: layout.world]
+        with evaluating(model):
+            replies = contests.answer(
+                TransformersGenerator(model, tokenizer), prompts, self._config.contest, self._seed
+            )
+        better = not step or self._meet(prompts, replies, step, layout)
+        if better:
+            self._replies = replies
+        return better
+
+    def lines(self) -> list[dict[str, float]]:
+        """Returns step, wins, ties and losses of each check."""
+        return self._choice.lines()
+
+    def counts(self) -> dict[str, int]:
+        """Returns nothing; what is counted is the same on every rank."""
+        return {}
+
+    def figures(self) -> tuple[dict[str, int], dict[str, Mean]]:
+        """Returns which model is kept, after how many checks, and what the judge left unsaid."""
+        return {
+            "keptStep": self.kept,
+            "checks": len(self._choice.checks),
+            "invalid-verdicts": self._unreadable,
+        }, {}
+
+    def state(self) -> Mapping[str, Any]:
+        """Returns the checks, and the best model's replies to our share of the prompts."""
+        return {
+            "checks": [asdict(check) for check in self._choice.checks],
+            "replies": self._replies,
+            "unreadable": self._unreadable,
+        }
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Takes up what ``state`` returned."""
+        self._choice.checks = [Check(**check) for check in state["checks"]]
+        self._replies, self._unreadable = state["replies"], state["unreadable"]
+
+    def _meet(self, prompts: list[str], replies: list[str], step: int, layout: Layout) -> bool:
+        meetings = [
+            Meeting(prompt=prompt, ours=ours, theirs=theirs)
+            for prompt, ours, theirs in zip(prompts, replies, self._replies, strict=True)
+        ]
+        verdicts = self._judge.compare(meetings)
+        results = Counter(contests.result(found) for found in verdicts)
+        unreadable = sum(found.count("invalid") for found in verdicts)
+        wins, ties, losses, unreadable = (
+            round(total)
+            for total in distributed.summed(
+                [results["win"], results["tie"], results["loss"], unreadable], layout
+            )
+        )
+        check = Check(step=step, wins=wins, ties=ties, losses=losses)
+        self._choice.checks.append(check)
+        self._unreadable += unreadable
+        log.info("step=%d wins=%d ties=%d losses=%d", step, wins, ties, losses)
+        return check.better
