@@ -69,6 +69,8 @@ class Manifest(Schema):
     metrics: dict[str, Mean] = {}
     versions: dict[str, str] = Field({}, description="Version of each library that mattered.")
     image: str = ""
+    world_size: int = Field(1, ge=1, description="Processes that trained together.")
+    deepspeed: str = Field("none", description="How it was spread over them: none, zero2, zero3.")
     seconds: dict[str, float] = Field({}, description="Wall time by phase; not in the digest.")
 
 

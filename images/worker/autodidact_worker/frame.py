@@ -117,11 +117,15 @@ class Output:
         counts: Summed over shards.
         metrics: Means, folded over shards by their weights.
         external: Files of the artifact that already lie elsewhere and are not copied.
+        world_size: Processes that trained together, as they were counted.
+        deepspeed: How training was spread over them, as it was seen to be.
     """
 
     counts: Mapping[str, int] = field(default_factory=dict)
     metrics: Mapping[str, Mean] = field(default_factory=dict)
     external: tuple[File, ...] = ()
+    world_size: int = 1
+    deepspeed: str = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -373,6 +377,8 @@ def draft(
         metrics=dict(output.metrics),
         versions=versions(),
         image=image,
+        world_size=output.world_size,
+        deepspeed=output.deepspeed,
         seconds=dict(seconds),
         **place,
     )

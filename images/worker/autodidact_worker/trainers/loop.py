@@ -143,7 +143,12 @@ def output(trainer: Any, counts: Mapping[str, int]) -> Output:
         for theirs in distributed.everyone(trainer.graded(), trainer.layout):
             graded = grading.added(graded, theirs)
         found |= graded
-    return Output(counts=found, metrics=metrics)
+    return Output(
+        counts=found,
+        metrics=metrics,
+        world_size=trainer.layout.world,
+        deepspeed=trainer.layout.engine,
+    )
 
 
 def row_counts(trainer: Any, rows: Sequence[Row], taken: Sequence[int]) -> dict[str, int]:
