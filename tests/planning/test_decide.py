@@ -194,6 +194,16 @@ def test_disruption_of_a_survivor_frees_the_whole_attempt() -> None:
     assert decision.status.jobs[0].failures == 0
 
 
+@pytest.mark.parametrize("code", ["user", "retry"])
+def test_the_failing_stage_of_a_job_is_named(code: str) -> None:
+    """A Job of several stages says which one failed; the one named as the Job is not told twice."""
+    for stage, told in (("import-ift", "import-ift: no room"), ("import", "no room")):
+        failed = job("import", pod("Failed", result=words(code, "Full", "no room", stage)))
+        decision = see(failed, before=begun(at_attempt("import", 1)), backoffLimit=0)
+        assert builders.ready(decision.status).message == f"import: {told}"
+        assert decision.status.jobs[0].message == told
+
+
 def test_first_failing_pod_is_the_cause() -> None:
     """What the pod says that failed first goes, whatever the order of the list."""
     first = pod("Failed", 1, finished_at=NOW, result=words("retry", "NaNLoss", "loss is NaN"))

@@ -21,6 +21,7 @@ from autodidact_worker import __main__, frame, generation, process, reporting, r
 from autodidact_worker.errors import StoppedError, UserError
 from autodidact_worker.stages import build_pairs
 from worker.test_sampling_stages import (
+from worker.conftest import NAMESPACE
     KINDS,
     REPLIES,
     judge_config,
@@ -219,6 +220,22 @@ def test_every_error_has_its_exit_code(
 
 
 def test_last_words_fit_a_termination_message(tmp_path: Path) -> None:
+def test_the_failing_stage_is_named(
+    bench: Any, environ: dict[str, str], pairs: StageTask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a Job's stages the second fails: last words and log name it, the first is published."""
+    broken = bench.put("judge", {"judged-00000.jsonl": b"no JSON\n"})
+    second = StageTask(name="build-pairs-2", config=pairs_config(), inputs={"judged": broken})
+    task = json.dumps(bench.task(pairs, second).dump())
+    assert process.run_from_environment(environ | {"AUTODIDACT_TASK": task}) == 64
+    failure = last_words(environ).failure
+    assert failure is not None
+    assert (failure.stage, failure.reason) == ("build-pairs-2", "InvalidData")
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if " failed code=" in line)
+    assert "stage=build-pairs-2" in line
+    assert list(bench.store.entries(f"{NAMESPACE}/artifacts/build-pairs"))
+
+
     """A message of a hundred kilobytes is cut to a whole JSON object of at most 4096 bytes."""
     _, result = process.guarded(fails(UserError("InvalidData", "\u00e4" * 100_000)))
     process._last_words(str(tmp_path / "words"), result)

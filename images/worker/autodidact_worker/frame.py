@@ -162,10 +162,8 @@ def run_task(task: Task, worker: Worker) -> dict[str, str]:
     keys: dict[str, tuple[str, str]] = {}  # stage name -> (kind, key)
     for stage in task.stages:
         token = logs.stage.set(stage.name)
-        try:
-            keys[stage.name] = (stage.config.stage, _run_stage(task, stage, worker, keys))
-        finally:
-            logs.stage.reset(token)
+        keys[stage.name] = (stage.config.stage, _run_stage(task, stage, worker, keys))
+        logs.stage.reset(token)  # but not after an error: last words name the stage
     return {name: key for name, (_, key) in keys.items()}
 
 
