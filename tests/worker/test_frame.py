@@ -17,11 +17,12 @@ from autodidact_contract.artifacts import MANIFEST, Manifest
 from autodidact_contract.records import Instruction, Pair
 from autodidact_contract.stages import Input, Progress, Result, StageTask
 from autodidact_store import CorruptError, NotFoundError, StoreUnavailableError
-from autodidact_worker import __main__, frame, generation, process, reporting, rows
+from autodidact_worker import __main__, frame, process, reporting, rows
 from autodidact_worker.errors import StoppedError, UserError
+from autodidact_worker.generation.transformers import TransformersGenerator
 from autodidact_worker.stages import build_pairs
-from worker.test_sampling_stages import (
 from worker.conftest import NAMESPACE
+from worker.test_sampling_stages import (
     KINDS,
     REPLIES,
     judge_config,
@@ -219,7 +220,6 @@ def test_every_error_has_its_exit_code(
     assert (result.failure.code, result.failure.reason) == (code, reason)
 
 
-def test_last_words_fit_a_termination_message(tmp_path: Path) -> None:
 def test_the_failing_stage_is_named(
     bench: Any, environ: dict[str, str], pairs: StageTask, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -236,6 +236,7 @@ def test_the_failing_stage_is_named(
     assert list(bench.store.entries(f"{NAMESPACE}/artifacts/build-pairs"))
 
 
+def test_last_words_fit_a_termination_message(tmp_path: Path) -> None:
     """A message of a hundred kilobytes is cut to a whole JSON object of at most 4096 bytes."""
     _, result = process.guarded(fails(UserError("InvalidData", "\u00e4" * 100_000)))
     process._last_words(str(tmp_path / "words"), result)
@@ -280,14 +281,14 @@ def test_sigterm_stops_sampling_at_the_next_batch(
     config, inputs = stages["generate-responses"]
     task = bench.task(StageTask(name="stage", config=config, inputs=inputs))
     batches = []
-    sample = generation.TransformersGenerator._sample
+    sample = TransformersGenerator._sample
 
     def interrupted(*arguments: Any) -> Any:
         batches.append(1)
         os.kill(os.getpid(), signal.SIGTERM)
         return sample(*arguments)
 
-    monkeypatch.setattr(generation.TransformersGenerator, "_sample", interrupted)
+    monkeypatch.setattr(TransformersGenerator, "_sample", interrupted)
     code = process.run_from_environment(environ | {"AUTODIDACT_TASK": json.dumps(task.dump())})
     assert code == 143
     assert len(batches) == 1

@@ -40,7 +40,16 @@ LOG_INTERVAL_S = 5.0
 POLL_S = 1.0
 """How often a stage looks whether its sibling shards have published what it reads."""
 
-LIBRARIES = ("torch", "transformers", "trl", "deepspeed", "accelerate", "scipy", "rapidfuzz")
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "vllm",
+    "trl",
+    "deepspeed",
+    "accelerate",
+    "scipy",
+    "rapidfuzz",
+)
 """Recorded in the manifest if the stage imported them."""
 
 
@@ -119,6 +128,7 @@ class Output:
         external: Files of the artifact that already lie elsewhere and are not copied.
         world_size: Processes that trained together, as they were counted.
         deepspeed: How training was spread over them, as it was seen to be.
+        engine: What sampled, as the generator says it.
     """
 
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -126,6 +136,7 @@ class Output:
     external: tuple[File, ...] = ()
     world_size: int = 1
     deepspeed: str = "none"
+    engine: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -377,6 +388,7 @@ def draft(
         image=image,
         world_size=output.world_size,
         deepspeed=output.deepspeed,
+        engine=output.engine,
         seconds=dict(seconds),
         **place,
     )

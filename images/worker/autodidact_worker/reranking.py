@@ -12,7 +12,7 @@ import torch
 
 from autodidact_contract.records import AnswerSample
 from autodidact_worker import models
-from autodidact_worker.generation import BATCH_TOKENS
+from autodidact_worker.generation.transformers import BATCH_TOKENS
 
 LABELS = {0: "wrong", 1: "correct"}
 """The classes, by the number of their logit."""

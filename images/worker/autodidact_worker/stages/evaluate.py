@@ -14,10 +14,10 @@ from typing import Literal
 from autodidact_contract.artifacts import PART_ITEMS, Mean, part_name, shard_parts
 from autodidact_contract.records import Battle, RankedReplies, Ranking
 from autodidact_contract.stages import Evaluate
-from autodidact_worker import judging, metrics, rows, rubrics
+from autodidact_worker import generation, judging, metrics, rows, rubrics
 from autodidact_worker.errors import UserError
 from autodidact_worker.frame import Context, Output
-from autodidact_worker.generation import Completion, Request, TransformersGenerator, seed_key
+from autodidact_worker.generation import Completion, Generator, Request, seed_key
 
 Verdict = Literal["win", "tie", "loss", "invalid"]
 Quality = Callable[[str, str], float]
@@ -73,11 +73,11 @@ def run(context: Context) -> Output:
         more, shares = metrics.battle_metrics(battles)
         counts |= more
         figures |= shares
-    return Output(counts=counts, metrics=figures)
+    return Output(counts=counts, metrics=figures, engine=steps.engine)
 
 
 class _Steps:
-    """Progress over all phases, in completions."""
+    """Progress over all phases, in completions, and what samples in them."""
 
     def __init__(self, context: Context, parts: list[_Part], oracle: bool) -> None:
         config: Evaluate = context.config
@@ -87,10 +87,17 @@ class _Steps:
         fought = 0 if oracle or "previous" not in context.inputs else 2 * asked
         self._context = context
         self._done, self._total = 0, judged + phases * asked + fought
+        self.engine = ""
 
     def __call__(self, made: int) -> None:
         self._done += made
         self._context.progress(self._done, self._total)
+
+    def generator(self, model: str) -> Generator:
+        """Returns the generator on an input model, for the next phase."""
+        found = generation.load(self._context.inputs[model].path)
+        self.engine = found.engine
+        return found
 
 
 def _oracle(config: Evaluate, rubric: rubrics.Rubric) -> Quality | None:
@@ -139,7 +146,7 @@ def _rank(context: Context, rubric: rubrics.Rubric, part: _Part, steps: _Steps) 
         for row in part.rows
         for index, reply in enumerate(row.replies)
     ]
-    generator = TransformersGenerator.load(context.inputs["model"].path)
+    generator = steps.generator("model")
     found = generator.generate(requests, config.judge_sampling, steps, context.stopping)
     scores = iter(_score(rubric, config, completions) for completions in found)
     return [
@@ -172,7 +179,7 @@ def _answer(context: Context, model: str, part: _Part, steps: _Steps) -> list[st
         )
         for row in part.rows[: part.asked]
     ]
-    generator = TransformersGenerator.load(context.inputs[model].path)
+    generator = steps.generator(model)
     found = generator.generate(requests, config.reply_sampling, steps, context.stopping)
     return [one.text for [one] in found]
 
@@ -262,7 +269,7 @@ def _by_referee(
                     seed_key=seed_key(config.seed, "evaluate/battle", f"{name}-{order}"),
                 )
             )
-    generator = TransformersGenerator.load(context.inputs["referee"].path)
+    generator = steps.generator("referee")
     found = generator.generate(requests, config.judge_sampling, steps, context.stopping)
     texts = iter(one.text for [one] in found)
     return [

@@ -6,9 +6,9 @@ from itertools import groupby
 from autodidact_contract.artifacts import Mean, part_name
 from autodidact_contract.records import Judged, Response
 from autodidact_contract.stages import Judge
-from autodidact_worker import judging, rows, rubrics
+from autodidact_worker import generation, judging, rows, rubrics
 from autodidact_worker.frame import Context, Output
-from autodidact_worker.generation import Request, TransformersGenerator, seed_key
+from autodidact_worker.generation import Generator, Request, seed_key
 
 
 def run(context: Context) -> Output:
@@ -24,7 +24,7 @@ def run(context: Context) -> Output:
     spreads: list[float] = []
     done = 0
     if parts:
-        generator = TransformersGenerator.load(context.inputs["model"].path)
+        generator = generation.load(context.inputs["model"].path)
     for number, replies in parts:
         judged = _judge(context, generator, replies, done, total)
         rows.write(context.out / part_name("judged", number), judged)
@@ -36,7 +36,7 @@ def run(context: Context) -> Output:
         "score": Mean(total=sum(scores), weight=float(len(scores))),
         "spread": Mean(total=sum(spreads), weight=float(len(spreads))),
     }
-    return Output(counts=counts, metrics=metrics)
+    return Output(counts=counts, metrics=metrics, engine=generator.engine if parts else "")
 
 
 def count(judged: list[Judged]) -> Counter[str]:
@@ -71,7 +71,7 @@ def _scores(group: list[Judged]) -> list[float]:
 
 def _judge(
     context: Context,
-    generator: TransformersGenerator,
+    generator: Generator,
     replies: list[Response],
     done: int,
     total: int,
