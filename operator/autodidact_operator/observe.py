@@ -14,7 +14,8 @@ from autodidact_operator.plan.types import ObservedJob, ObservedPod
 
 Body = Mapping[str, Any]
 
-_QUIET = frozenset({"", "ContainerCreating", "PodInitializing"})
+HELD_UP = "ContainerCreating"
+_QUIET = frozenset({"", HELD_UP, "PodInitializing"})
 """Waiting reasons that every pod passes through."""
 
 QUIET_S = 5.0
@@ -185,7 +186,7 @@ def _pod(body: Body, held: HeldUp | None) -> ObservedPod:
     ended = state.get("terminated") or {}
     waiting, message = _waiting(status, state)
     if held and not waiting and not ended and held.includes(status, state):
-        waiting, message = "ContainerCreating", held.causes(body["metadata"]["name"])
+        waiting, message = HELD_UP, held.causes(body["metadata"]["name"])
     disruption = _disruption(status)
     if disruption.get("reason") == _NODE_LOST and not ended:
         waiting, message = _NODE_LOST, _of_lost_node(body)
@@ -197,6 +198,8 @@ def _pod(body: Body, held: HeldUp | None) -> ObservedPod:
         container_reason=ended.get("reason", "") if ended.get("exitCode") else "",
         result=_result(ended.get("message", "")),
         disrupted=bool(disruption),
+        reason=status.get("reason", ""),
+        message=status.get("message", ""),
         waiting=waiting,
         waiting_message=message,
     )

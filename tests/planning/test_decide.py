@@ -152,6 +152,7 @@ CAUSES = {
         1,
     ),
     "crashed": ({"exit_code": 139}, "Error", 1),
+    "no room on the node": ({"exit_code": 137, "reason": "Evicted", "message": "x"}, "Evicted", 1),
     "vanished": ({"exit_code": None, "container_reason": ""}, "WorkerFailed", 1),
 }
 
@@ -171,6 +172,25 @@ def test_failures_are_charged_by_their_cause(
     again = see(failed, before=decision.status, seconds=1)
     assert (again.status, again.events) == (decision.status, ())
     assert attempts(see(failed, before=decision.status, seconds=5)) == [("import", 2)]
+
+
+def test_a_running_pod_that_waits_is_told() -> None:
+    """What a pod on a lost node waits for is on the run, and no deadline ends the attempt."""
+    lost = pod(waiting="DeletionByTaintManager", waiting_message="node gpu-7 is not ready")
+    decision = see(job("import", lost), before=begun(at_attempt("import", 1)), seconds=1e6)
+    condition = builders.ready(decision.status)
+    assert (condition.reason, condition.message) == (
+        "DeletionByTaintManager",
+        "import waits: node gpu-7 is not ready",
+    )
+    assert (decision.create, decision.delete) == ((), ())
+
+
+def test_the_kubelets_words_are_told() -> None:
+    """What the kubelet says of a pod that it evicted is in the next attempt's reason."""
+    evicted = pod("Failed", exit_code=137, reason="Evicted", message="exceeds the limit of 1Mi")
+    decision = see(job("import", evicted), before=begun(at_attempt("import", 1)))
+    assert decision.status.jobs[0].message == "Job import-1 failed: exceeds the limit of 1Mi"
 
 
 def test_disruptions_are_free_and_unlimited() -> None:

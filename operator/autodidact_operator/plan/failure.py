@@ -76,10 +76,11 @@ def _of_pod(pod: ObservedPod, job: ObservedJob) -> Cause:
     if told:
         return Cause(charge="bounded", reason=_reason(told.reason), message=_message(told, job))
     code = "" if pod.exit_code is None else f" with exit code {pod.exit_code}"
+    said = f": {pod.message}" if pod.message else f"{code}; see kubectl logs job/{job.name}"
     return Cause(
         charge="bounded",
-        reason=pod.container_reason or "WorkerFailed",
-        message=f"{where} failed{code}; see kubectl logs job/{job.name}",
+        reason=pod.reason or pod.container_reason or "WorkerFailed",
+        message=f"{where} failed{said}",
     )
 
 
