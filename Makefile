@@ -71,8 +71,9 @@ images:  ## Build the images with docker, podman or buildah
 	images/build
 
 lock: venv  ## Resolve the locks anew
-	cd $(CURDIR) && for part in "operator worker dev:$(LOCK)" "operator:operator/requirements.txt" "worker:images/worker/requirements.txt" "image:images/requirements.txt"; do \
-	  extras=$${part%%:*}; file=$${part##*:}; constraint=; test $$file = $(LOCK) || constraint="--constraint $(LOCK)"; \
+	cd $(CURDIR) && for part in "operator worker dev:$(LOCK)" "operator:operator/requirements.txt" "worker:images/worker/requirements.txt" "image:images/requirements.txt" "vllm:images/vllm/requirements.txt"; do \
+	  extras=$${part%%:*}; file=$${part##*:}; constraint="--constraint $(LOCK)"; \
+	  case $$extras in *dev|vllm) constraint=;; esac; \
 	  $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 	    $$(printf -- '--extra %s ' $$extras) $$constraint pyproject.toml --output-file $$file; done
 	cd tests/real && $(CURDIR)/$(UV) pip compile --quiet --universal --generate-hashes --no-deps --no-emit-index-url \

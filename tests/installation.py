@@ -56,8 +56,12 @@ class Installation:
             "containerPort": self.port,
             "service": {"port": self.port},
             "progress": {"url": f"http://127.0.0.1:{self.port}/v1/progress"},
-            "store": {"bucket": BUCKET, "endpoint": f"http://{store.endpoint}"},
             **self.values,
+            "store": {
+                "bucket": BUCKET,
+                "endpoint": f"http://{store.endpoint}",
+                **self.values.get("store", {}),
+            },
         }
         arguments = ("upgrade", "--install", RELEASE, str(CHART), "--namespace", SYSTEM)
         self.cluster.helm(*arguments, "--values", "-", input_text=json.dumps(values))

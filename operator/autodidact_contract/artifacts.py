@@ -73,6 +73,11 @@ class Manifest(Schema):
     metrics: dict[str, Mean] = {}
     versions: dict[str, str] = Field({}, description="Version of each library that mattered.")
     image: str = ""
+    world_size: int = Field(1, ge=1, description="Processes that trained together.")
+    deepspeed: str = Field("none", description="How it was spread over them: none, zero2, zero3.")
+    engine: str = Field(
+        "", description="What sampled and its version, where something was sampled."
+    )
     seconds: dict[str, float] = Field({}, description="Wall time by phase; not in the digest.")
 
 

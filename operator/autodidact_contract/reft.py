@@ -230,7 +230,12 @@ class Grpo(Rollouts):
         1024, "Tokens of prompt and answer.", f"{GRPO} section 4.2", ge=8, le=1048576
     )
     beta: float = doc(
-        0.04, "Weight of the KL term in the loss.", f"{GRPO} section 4.2", ge=0, le=10
+        0.04,
+        "Weight of the KL term in the loss. With 0 the reference model is kept, and the KL "
+        "measured, only where gates.maxKl is set.",
+        f"{GRPO} section 4.2",
+        ge=0,
+        le=10,
     )
     clip_ratio: float = doc(0.2, "Epsilon of the clipped loss.", "PPO's usual value", gt=0, lt=1)
 

@@ -628,6 +628,7 @@ class Failure(Schema):
     code: Literal["user", "retry", "stopped"]
     reason: str = Field(description="CamelCase, for conditions: InvalidData, NaNLoss, ...")
     message: str
+    stage: str = Field("", description="Name of the stage at work; empty before the first.")
 
 
 class Result(Schema):

@@ -79,7 +79,7 @@ class Lender:
             StoreError: The STS does not lend, and why.
         """
         stages = stages_of(planned.graph, job)
-        own = sources(planned.run.spec)
+        own = [one for one in sources(planned.run.spec) if isinstance(one, Source)]
         namespace = planned.run.ref.namespace
         allowed = policy(self._bucket, namespace, stages, planned.artifacts, own)
         seconds = self._settings.sts_duration_seconds

@@ -14,7 +14,8 @@ from autodidact_operator.plan.types import ObservedJob, ObservedPod
 
 Body = Mapping[str, Any]
 
-_QUIET = frozenset({"", "ContainerCreating", "PodInitializing"})
+HELD_UP = "ContainerCreating"
+_QUIET = frozenset({"", HELD_UP, "PodInitializing"})
 """Waiting reasons that every pod passes through."""
 
 QUIET_S = 5.0
@@ -22,6 +23,9 @@ QUIET_S = 5.0
 
 _TRACKED = "batch.kubernetes.io/job-tracking"
 """Finalizer of a pod whose end the Job controller has yet to take into account."""
+
+_NODE_LOST = "DeletionByTaintManager"
+"""Reason of a disruption where the kubelet may be unable to say that the pod has ended."""
 
 _PHASES: Mapping[str, Literal["Pending", "Running", "Succeeded", "Failed"]] = {
     "Pending": "Pending",
@@ -182,7 +186,10 @@ def _pod(body: Body, held: HeldUp | None) -> ObservedPod:
     ended = state.get("terminated") or {}
     waiting, message = _waiting(status, state)
     if held and not waiting and not ended and held.includes(status, state):
-        waiting, message = "ContainerCreating", held.causes(body["metadata"]["name"])
+        waiting, message = HELD_UP, held.causes(body["metadata"]["name"])
+    disruption = _disruption(status)
+    if disruption.get("reason") == _NODE_LOST and not ended:
+        waiting, message = _NODE_LOST, _of_lost_node(body)
     return ObservedPod(
         index=_index(body),
         phase=_phase(status, ended),
@@ -190,12 +197,28 @@ def _pod(body: Body, held: HeldUp | None) -> ObservedPod:
         exit_code=ended.get("exitCode"),
         container_reason=ended.get("reason", "") if ended.get("exitCode") else "",
         result=_result(ended.get("message", "")),
-        disrupted=any(
-            c["type"] == "DisruptionTarget" and c["status"] == "True"
-            for c in status.get("conditions") or ()
-        ),
+        disrupted=bool(disruption),
+        reason=status.get("reason", ""),
+        message=status.get("message", ""),
         waiting=waiting,
         waiting_message=message,
+    )
+
+
+def _disruption(status: Body) -> Body:
+    """Returns the condition that says that a pod was preempted, evicted or drained, if it was."""
+    conditions = status.get("conditions") or ()
+    found = (c for c in conditions if c["type"] == "DisruptionTarget" and c["status"] == "True")
+    return next(found, {})
+
+
+def _of_lost_node(body: Body) -> str:
+    """Says what a pod waits for that was deleted because its node is not heard of."""
+    node = body.get("spec", {}).get("nodeName", "")
+    return (
+        f"node {node} is not ready, and only it can say that pod {body['metadata']['name']} has "
+        "ended; if it is gone for good, delete the Node, or taint it with "
+        "node.kubernetes.io/out-of-service"
     )
 
 

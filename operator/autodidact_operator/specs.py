@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from autodidact_contract.referee import Endpoint
 from autodidact_contract.resources import Source
 from autodidact_contract.stages import RunRef
 from autodidact_operator.plan.types import Run
@@ -62,15 +63,15 @@ def sentence(error: ValidationError) -> str:
     return "; ".join(parts)
 
 
-def sources(spec: Any) -> list[Source]:
-    """Returns all sources in a spec."""
-    if isinstance(spec, Source):
+def sources(spec: Any) -> list[Source | Endpoint]:
+    """Returns all that a spec has read or asked over the network: inputs and servers."""
+    if isinstance(spec, Source | Endpoint):
         return [spec]
     fields = getattr(type(spec), "model_fields", {})
     return [source for name in fields for source in sources(getattr(spec, name))]
 
 
-def _check_location(source: Source, namespace: str, prefixes: tuple[str, ...]) -> None:
+def _check_location(source: Source | Endpoint, namespace: str, prefixes: tuple[str, ...]) -> None:
     """Refuses a location that neither the administrator nor a Secret of the namespace opens.
 
     The workers' own credentials would read it, so a prefix is matched as it is: no dots that
@@ -86,9 +87,16 @@ def _check_location(source: Source, namespace: str, prefixes: tuple[str, ...]) -
     if source.secret_name:
         return
     opened = [prefix.replace("{namespace}", namespace) for prefix in prefixes]
-    if not any(uri.startswith(prefix) for prefix in opened):
+    if not any(_opens(prefix, uri) for prefix in opened):
         raise RefusedError(
             "LocationNotAllowed",
             f"{uri}: namespace {namespace} may import from {', '.join(opened) or 'nowhere'}; for "
             "any other location name a Secret of the namespace in secretName",
         )
+
+
+def _opens(prefix: str, uri: str) -> bool:
+    """Returns whether a location begins with a prefix; a server's name is never cut."""
+    if uri.startswith(("https://", "http://")):
+        return f"{uri}/".startswith(f"{prefix.rstrip('/')}/")
+    return uri.startswith(prefix)

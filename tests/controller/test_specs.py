@@ -61,6 +61,76 @@ def test_a_secret_opens_a_location() -> None:
     assert (import_stage.job, import_stage.secret) == ("import-model", "keys")
 
 
+JUDGED = {"evaluation": {"judge": "endpoint"}}
+CHECKED = {
+    "data": {"validation": {"uri": "s3://public/validation"}},
+    "dpo": {"checkpoints": {"judge": "endpoint"}},
+}
+
+
+def asking(where: str, url: str, **more: str) -> dict[str, Any]:
+    """Returns a run that asks a server at the end, or while it trains."""
+    endpoint = {"url": url, "model": "judge-1", **more}
+    if where == "evaluation":
+        return body("SelfRewardRun", merged(JUDGED, {"evaluation": {"endpoint": endpoint}}))
+    checkpoints = {"dpo": {"checkpoints": {"endpoint": endpoint}}}
+    return body("SelfRewardRun", merged(CHECKED, checkpoints))
+
+
+SERVERS = (*PREFIXES, "https://judge.example", "https://both.example/{namespace}/")
+
+
+@pytest.mark.parametrize("where", ["evaluation", "checkpoints"])
+@pytest.mark.parametrize(
+    "url",
+    ["https://judge.example", "https://judge.example/v1", "https://both.example/research"],
+)
+def test_open_servers_are_asked(where: str, url: str) -> None:
+    """A prefix opens the server's addresses, with a slash at its end or without."""
+    _, graph = interpret(BY_KIND["SelfRewardRun"], asking(where, url), SERVERS)
+    stages = [
+        stage for stage in graph.stages if "server=" in str(stage.config).replace("server=None", "")
+    ]
+    assert {stage.config.stage for stage in stages} == {
+        "evaluate" if where == "evaluation" else "train-dpo"
+    }
+
+
+@pytest.mark.parametrize("where", ["evaluation", "checkpoints"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://judge.example.evil/v1",
+        "https://judge.example:8443/v1",
+        "http://judge.example/v1",
+        "http://169.254.169.254/latest",
+        "https://both.example/others",
+        "https://both.example/research-evil",
+    ],
+)
+def test_closed_servers_are_refused(where: str, url: str) -> None:
+    """Any other server, scheme and port; the sentence has the address and what is open."""
+    with pytest.raises(RefusedError, match=r"may import from .*https://judge\.example, ") as caught:
+        interpret(BY_KIND["SelfRewardRun"], asking(where, url), SERVERS)
+    assert str(caught.value).startswith(f"{url}: ")
+    assert caught.value.reason == "LocationNotAllowed"
+
+
+def test_a_secret_opens_a_server() -> None:
+    """It is mounted where the server is asked, and nowhere else."""
+    given = asking("checkpoints", "https://elsewhere.example/v1", secretName="keys")
+    _, graph = interpret(BY_KIND["SelfRewardRun"], given, PREFIXES)
+    secrets = {stage.name: stage.secret for stage in graph.stages if stage.secret}
+    assert secrets == {"train-dpo-1": "keys", "train-dpo-2": "keys"}
+
+
+def test_no_server_is_reached_by_climbing() -> None:
+    """Dots that would leave what a prefix opens are refused."""
+    given = asking("evaluation", "https://both.example/research/../others")
+    with pytest.raises(RefusedError, match=r"has no '\.\.'"):
+        interpret(BY_KIND["SelfRewardRun"], given, SERVERS)
+
+
 def test_a_spec_that_is_none_says_where() -> None:
     """What the API server let through and the models do not is named with its path."""
     with pytest.raises(RefusedError, match=r"spec\.ppo\.clipRatio") as caught:

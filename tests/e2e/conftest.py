@@ -66,6 +66,8 @@ def house() -> Iterator[House]:
             # Two operators cannot share a port of this machine.
             "updateStrategy": {"type": "Recreate", "rollingUpdate": None},
         }
+        # Renewed within seconds, so that every stage of some length meets it.
+        values["store"] = {"sts": {"enabled": True, "renewSeconds": 5}}
         installed = Installation(cluster=cluster, values=values).install()
         store = open_store(f"s3://{BUCKET}", installed.store_environment())
         stages = ScriptedStages(store)

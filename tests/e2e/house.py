@@ -49,9 +49,8 @@ class House:
         return self.installed.cluster
 
     def place(self, namespace: str) -> "Place":
-        """Makes a namespace with the store's credentials."""
+        """Makes a namespace; there is no Secret in it, for each Job is lent its own credentials."""
         self.cluster.create_namespace(namespace)
-        self.installed.give_store(namespace)
         return Place(house=self, namespace=namespace)
 
     def store(self) -> Store:
@@ -123,14 +122,14 @@ class changed:  # noqa: N801 - used as a function
 
     def __init__(self, installed: Installation, **values: Any) -> None:
         self._installed = installed
+        self._before = installed.values
         self._values = values
 
     def __enter__(self) -> None:
-        self._upgrade({**self._installed.values, **self._values})
+        self._upgrade({**self._before, **self._values})
 
     def __exit__(self, *_: object) -> None:
-        kept = {k: v for k, v in self._installed.values.items() if k not in self._values}
-        self._upgrade(kept)
+        self._upgrade(self._before)
 
     def _upgrade(self, values: dict[str, Any]) -> None:
         self._installed.values = values

@@ -96,18 +96,6 @@ def test_an_image_that_does_not_exist_is_named_on_the_run(place: Place) -> None:
     eventually(lambda: not place.active_jobs(name))
 
 
-def test_a_namespace_without_the_store_secret_says_so(place: Place) -> None:
-    """A missing Secret is named on the run before startDeadlineSeconds fails it."""
-    place.kubectl("delete", "secret", "autodidact-store")
-    name = place.apply(manifests.tiny(place.namespace, startDeadlineSeconds=8, backoffLimit=0))
-    status = place.until(name, lambda s: "autodidact-store" in message(s), 30)
-    assert "autodidact-store" in message(status)
-    status = place.until_ended(name, 30)
-    assert status["phase"] == "Failed"
-    assert "autodidact-store" in message(status)
-    eventually(lambda: not place.active_jobs(name))
-
-
 @pytest.mark.parametrize(
     ("hard", "words"),
     [

@@ -172,9 +172,10 @@ def job(name: str, *pods: ObservedPod, attempt: int = 1, **fields: Any) -> Obser
     return ObservedJob(name=f"{name}-{attempt}", job=name, attempt=attempt, pods=pods, **fields)
 
 
-def words(code: str, reason: str, message: str) -> Result:
+def words(code: str, reason: str, message: str, stage: str = "") -> Result:
     """Returns the last words of a worker that failed."""
-    return Result(failure=Failure(code=code, reason=reason, message=message))  # type: ignore[arg-type]
+    failure = Failure(code=code, reason=reason, message=message, stage=stage)  # type: ignore[arg-type]
+    return Result(failure=failure)
 
 
 def begun(*books: JobStatus) -> RunStatus:

@@ -152,6 +152,7 @@ CAUSES = {
         1,
     ),
     "crashed": ({"exit_code": 139}, "Error", 1),
+    "no room on the node": ({"exit_code": 137, "reason": "Evicted", "message": "x"}, "Evicted", 1),
     "vanished": ({"exit_code": None, "container_reason": ""}, "WorkerFailed", 1),
 }
 
@@ -173,6 +174,25 @@ def test_failures_are_charged_by_their_cause(
     assert attempts(see(failed, before=decision.status, seconds=5)) == [("import", 2)]
 
 
+def test_a_running_pod_that_waits_is_told() -> None:
+    """What a pod on a lost node waits for is on the run, and no deadline ends the attempt."""
+    lost = pod(waiting="DeletionByTaintManager", waiting_message="node gpu-7 is not ready")
+    decision = see(job("import", lost), before=begun(at_attempt("import", 1)), seconds=1e6)
+    condition = builders.ready(decision.status)
+    assert (condition.reason, condition.message) == (
+        "DeletionByTaintManager",
+        "import waits: node gpu-7 is not ready",
+    )
+    assert (decision.create, decision.delete) == ((), ())
+
+
+def test_the_kubelets_words_are_told() -> None:
+    """What the kubelet says of a pod that it evicted is in the next attempt's reason."""
+    evicted = pod("Failed", exit_code=137, reason="Evicted", message="exceeds the limit of 1Mi")
+    decision = see(job("import", evicted), before=begun(at_attempt("import", 1)))
+    assert decision.status.jobs[0].message == "Job import-1 failed: exceeds the limit of 1Mi"
+
+
 def test_disruptions_are_free_and_unlimited() -> None:
     """A job that is preempted a hundred times is tried again soon, with backoffLimit 0."""
     world = World(spec=spec(backoffLimit=0))
@@ -192,6 +212,16 @@ def test_disruption_of_a_survivor_frees_the_whole_attempt() -> None:
     pods = pod("Failed", 0, finished_at=NOW), pod("Failed", 1, disrupted=True, finished_at=later(5))
     decision = see(job("import", *pods, shards=2), before=begun(at_attempt("import", 1)))
     assert decision.status.jobs[0].failures == 0
+
+
+@pytest.mark.parametrize("code", ["user", "retry"])
+def test_the_failing_stage_of_a_job_is_named(code: str) -> None:
+    """A Job of several stages says which one failed; the one named as the Job is not told twice."""
+    for stage, told in (("import-ift", "import-ift: no room"), ("import", "no room")):
+        failed = job("import", pod("Failed", result=words(code, "Full", "no room", stage)))
+        decision = see(failed, before=begun(at_attempt("import", 1)), backoffLimit=0)
+        assert builders.ready(decision.status).message == f"import: {told}"
+        assert decision.status.jobs[0].message == told
 
 
 def test_first_failing_pod_is_the_cause() -> None:

@@ -265,3 +265,21 @@ def test_disruption_is_seen() -> None:
     status = {"conditions": [{"type": "DisruptionTarget", "status": "True"}]}
     assert one_pod(pod_body(terminated(137), status=status)).disrupted
     assert not one_pod(pod_body(terminated(137))).disrupted
+
+
+def test_an_evicted_pod_has_the_kubelets_words() -> None:
+    """The pod's own reason and message are kept beside its container's."""
+    status = {"phase": "Failed", "reason": "Evicted", "message": "no room"}
+    seen = one_pod(pod_body(terminated(137, reason="Error"), status=status))
+    assert (seen.reason, seen.message, seen.container_reason) == ("Evicted", "no room", "Error")
+
+
+def test_a_pod_on_a_lost_node_says_so() -> None:
+    """What was deleted for its node's silence names the node until it is seen to have ended."""
+    lost = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}
+    body = pod_body({"running": {}}, status={"phase": "Running", "conditions": [lost]})
+    body["spec"] = {"nodeName": "gpu-7"}
+    seen = one_pod(body)
+    assert (seen.phase, seen.waiting) == ("Running", "DeletionByTaintManager")
+    assert "node gpu-7 is not ready" in seen.waiting_message
+    assert one_pod(pod_body(terminated(143), status={"conditions": [lost]})).waiting == ""

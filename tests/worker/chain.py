@@ -89,7 +89,7 @@ def measure(model: Path, heldout: Path) -> dict[str, float]:
 
     prompts = [row.prompt for row in rows.read(heldout / rows.DATA, RankedReplies)]
     asked = [generation.Request(id=p, prompt=p, n=2, seed_key=f"measure/{p}") for p in prompts]
-    found = generation.TransformersGenerator.load(model).generate(asked, REPLIES)
+    found = generation.load(model).generate(asked, REPLIES)
     scores = [
         toy.quality(p, c.text)
         for p, completions in zip(prompts, found, strict=True)

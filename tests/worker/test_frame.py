@@ -17,9 +17,11 @@ from autodidact_contract.artifacts import MANIFEST, Manifest
 from autodidact_contract.records import Instruction, Pair
 from autodidact_contract.stages import Input, Progress, Result, StageTask
 from autodidact_store import CorruptError, NotFoundError, StoreUnavailableError
-from autodidact_worker import __main__, frame, generation, process, reporting, rows
+from autodidact_worker import __main__, frame, process, reporting, rows
 from autodidact_worker.errors import StoppedError, UserError
+from autodidact_worker.generation.transformers import TransformersGenerator
 from autodidact_worker.stages import build_pairs
+from worker.conftest import NAMESPACE
 from worker.test_sampling_stages import (
     KINDS,
     REPLIES,
@@ -218,6 +220,22 @@ def test_every_error_has_its_exit_code(
     assert (result.failure.code, result.failure.reason) == (code, reason)
 
 
+def test_the_failing_stage_is_named(
+    bench: Any, environ: dict[str, str], pairs: StageTask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a Job's stages the second fails: last words and log name it, the first is published."""
+    broken = bench.put("judge", {"judged-00000.jsonl": b"no JSON\n"})
+    second = StageTask(name="build-pairs-2", config=pairs_config(), inputs={"judged": broken})
+    task = json.dumps(bench.task(pairs, second).dump())
+    assert process.run_from_environment(environ | {"AUTODIDACT_TASK": task}) == 64
+    failure = last_words(environ).failure
+    assert failure is not None
+    assert (failure.stage, failure.reason) == ("build-pairs-2", "InvalidData")
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if " failed code=" in line)
+    assert "stage=build-pairs-2" in line
+    assert list(bench.store.entries(f"{NAMESPACE}/artifacts/build-pairs"))
+
+
 def test_last_words_fit_a_termination_message(tmp_path: Path) -> None:
     """A message of a hundred kilobytes is cut to a whole JSON object of at most 4096 bytes."""
     _, result = process.guarded(fails(UserError("InvalidData", "\u00e4" * 100_000)))
@@ -263,14 +281,14 @@ def test_sigterm_stops_sampling_at_the_next_batch(
     config, inputs = stages["generate-responses"]
     task = bench.task(StageTask(name="stage", config=config, inputs=inputs))
     batches = []
-    sample = generation.TransformersGenerator._sample
+    sample = TransformersGenerator._sample
 
     def interrupted(*arguments: Any) -> Any:
         batches.append(1)
         os.kill(os.getpid(), signal.SIGTERM)
         return sample(*arguments)
 
-    monkeypatch.setattr(generation.TransformersGenerator, "_sample", interrupted)
+    monkeypatch.setattr(TransformersGenerator, "_sample", interrupted)
     code = process.run_from_environment(environ | {"AUTODIDACT_TASK": json.dumps(task.dump())})
     assert code == 143
     assert len(batches) == 1

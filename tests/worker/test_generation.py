@@ -12,9 +12,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from autodidact_contract.stages import Sampling
-from autodidact_worker import generation, models
+from autodidact_worker import models
 from autodidact_worker.errors import StoppedError, UserError
-from autodidact_worker.generation import Completion, Request, TransformersGenerator
+from autodidact_worker.generation import Completion, Request
+from autodidact_worker.generation import transformers as in_process
+from autodidact_worker.generation.transformers import TransformersGenerator
 from worker.tiny import character_tokenizer, write_gpt2
 
 SAMPLING = Sampling(temperature=0.8, top_p=0.95, max_new_tokens=8)
@@ -49,7 +51,7 @@ def test_results_do_not_depend_on_the_batch_size(
 ) -> None:
     """A smaller budget of tokens cuts batches elsewhere and changes nothing."""
     whole = sample(llama, requests())
-    monkeypatch.setattr(generation, "BATCH_TOKENS", 60)
+    monkeypatch.setattr(in_process, "BATCH_TOKENS", 60)
     assert sample(llama, requests()) == whole
 
 
@@ -70,7 +72,7 @@ def test_more_samples_keep_the_first_ones(llama: Path) -> None:
 
 def test_the_noise_is_standard_gumbel() -> None:
     """Mean is Euler's constant and variance a sixth of pi squared, per row, step and token."""
-    noise = generation.gumbel(torch.randint(0, 2**32, (2000, 2)), 3, 200)
+    noise = in_process.gumbel(torch.randint(0, 2**32, (2000, 2)), 3, 200)
     assert noise.mean().item() == pytest.approx(0.5772, abs=0.01)
     assert noise.var().item() == pytest.approx(1.6449, abs=0.03)
     assert noise.mean(dim=0).sub(0.5772).abs().max() < 0.15  # 5 sigma of 2,000 rows
@@ -81,12 +83,12 @@ def test_the_noise_is_standard_gumbel() -> None:
 def test_rows_steps_and_tokens_are_uncorrelated() -> None:
     """Neighbouring keys, steps and tokens share nothing."""
     keys = torch.tensor([[i, 0] for i in range(1000)])
-    here, next_step = generation.gumbel(keys, 0, 100), generation.gumbel(keys, 1, 100)
+    here, next_step = in_process.gumbel(keys, 0, 100), in_process.gumbel(keys, 1, 100)
     pairs = [
         (here, next_step),
         (here[1:], here[:-1]),
         (here[:, 1:], here[:, :-1]),
-        (here, generation.gumbel(keys.flip(1), 0, 100)),
+        (here, in_process.gumbel(keys.flip(1), 0, 100)),
     ]
     for one, two in pairs:
         both = torch.stack([one.flatten(), two.flatten()])
@@ -98,7 +100,7 @@ def test_sampled_frequencies_are_the_probabilities() -> None:
     count = 40000
     keys = [(i, 7 * i) for i in range(count)]
     logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]]).expand(count, 4)
-    noise = generation.GumbelNoise(keys, 5, Sampling(temperature=0.5, top_p=1.0, max_new_tokens=1))
+    noise = in_process.GumbelNoise(keys, 5, Sampling(temperature=0.5, top_p=1.0, max_new_tokens=1))
     drawn = noise(torch.zeros(count, 5, dtype=torch.long), logits).argmax(dim=-1)
     found = torch.bincount(drawn, minlength=4) / count
     wanted = torch.softmax(logits[0] / 0.5, dim=-1)
@@ -108,10 +110,10 @@ def test_sampled_frequencies_are_the_probabilities() -> None:
 def test_the_nucleus_is_the_smallest_set_that_reaches_top_p() -> None:
     """Of 0.5, 0.3, 0.15, 0.05 a nucleus of 0.75 keeps two and one of 0.81 three."""
     logits = torch.log(torch.tensor([[0.15, 0.5, 0.05, 0.3]]))
-    assert torch.isfinite(generation.nucleus(logits, 0.75)).tolist() == [[False, True, False, True]]
-    assert torch.isfinite(generation.nucleus(logits, 0.81)).tolist() == [[True, True, False, True]]
-    assert torch.isfinite(generation.nucleus(logits, 0.01)).sum() == 1
-    assert generation.nucleus(logits, 1.0).equal(logits)
+    assert torch.isfinite(in_process.nucleus(logits, 0.75)).tolist() == [[False, True, False, True]]
+    assert torch.isfinite(in_process.nucleus(logits, 0.81)).tolist() == [[True, True, False, True]]
+    assert torch.isfinite(in_process.nucleus(logits, 0.01)).sum() == 1
+    assert in_process.nucleus(logits, 1.0).equal(logits)
 
 
 def test_a_reply_ends_at_the_end_token(llama: Path, tmp_path: Path) -> None:
@@ -150,7 +152,7 @@ def test_a_prompt_beyond_the_context_is_refused_by_name(llama: Path) -> None:
 
 def test_sampling_stops_between_batches(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The batch at work is finished, the next one is not begun."""
-    monkeypatch.setattr(generation, "BATCH_TOKENS", 60)
+    monkeypatch.setattr(in_process, "BATCH_TOKENS", 60)
     made: list[int] = []
     with pytest.raises(StoppedError):
         TransformersGenerator.load(llama).generate(

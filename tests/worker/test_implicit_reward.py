@@ -9,7 +9,8 @@ import torch
 
 from autodidact_contract.records import Judged, Response
 from autodidact_contract.stages import BuildPairs, ImplicitReward
-from autodidact_worker import generation, models, rows
+from autodidact_worker import models, rows
+from autodidact_worker.generation.transformers import by_length
 
 PROMPTS = 70  # two part files
 CONFIG = ImplicitReward(beta=0.1)
@@ -144,5 +145,5 @@ def test_what_is_too_long_has_no_reward(bench: Any, llama: Path, other_llama: Pa
 
 def test_rows_of_similar_length_come_together() -> None:
     """Longest first, as many as fit, and one at least."""
-    found = list(generation.by_length([3, 9, 2, 4, 30], 10))
+    found = list(by_length([3, 9, 2, 4, 30], 10))
     assert found == [[4], [1], [3, 0], [2]]

@@ -64,6 +64,13 @@ def test_engines_make_the_same_steps(trained: Path, kind: str, engine: str) -> N
 
 
 @pytest.mark.parametrize("engine", two_ranks.ENGINES)
+def test_what_trained_is_said(trained: Path, engine: str) -> None:
+    """The output of every rank has the number of processes and the engine."""
+    for folder in (f"ppo-{engine}", f"ppo-{engine}-1"):
+        assert json.loads((trained / folder / two_ranks.SAID).read_text()) == [2, engine]
+
+
+@pytest.mark.parametrize("engine", two_ranks.ENGINES)
 def test_every_engine_resumes(trained: Path, engine: str) -> None:
     """Stopped after the first rollout and resumed, both ranks end with the very same bits."""
     undisturbed, resumed = (trained / f"{name}-{engine}" for name in ("ppo", "resumed"))

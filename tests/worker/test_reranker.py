@@ -12,7 +12,7 @@ from autodidact_contract.records import AnswerSample, Reranked
 from autodidact_contract.stages import Answers, RerankAnswers, TrainReranker
 from autodidact_contract.training import Lora
 from autodidact_store import open_store
-from autodidact_worker import generation, models, reranking, rows, safety
+from autodidact_worker import models, reranking, rows, safety
 from autodidact_worker.errors import StoppedError, UserError
 from autodidact_worker.frame import Output
 from autodidact_worker.stages.rerank_answers import choice
@@ -193,7 +193,7 @@ def test_padding_changes_no_probability(
     alone = [reranking.probabilities(model, [ids], pad)[0] for ids in given]
     assert together == pytest.approx(alone, abs=1e-5)
     assert max(together) - min(together) > 0.01
-    monkeypatch.setattr(generation, "BATCH_TOKENS", 50)  # two batches
+    monkeypatch.setattr("autodidact_worker.generation.transformers.BATCH_TOKENS", 50)  # two batches
     assert reranking.probabilities(model, given, pad) == pytest.approx(alone, abs=1e-5)
 
 

@@ -7,25 +7,12 @@ import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from autodidact_worker import safety
 from autodidact_worker.errors import UserError
-
-
-def tensors(
-    *spans: tuple[int, int], size: int | None = None, dtype: str = "U8", **header: Any
-) -> bytes:
-    """A safetensors file with one tensor a span, and ``size`` bytes of data."""
-    entries: dict[str, Any] = {
-        f"t{i}": {"dtype": dtype, "shape": [end - start], "data_offsets": [start, end]}
-        for i, (start, end) in enumerate(spans)
-    }
-    raw = json.dumps(entries | header).encode()
-    data = bytes(max(end for _, end in spans) if size is None else size)
-    return struct.pack("<Q", len(raw)) + raw + data
+from worker.poison import tensors
 
 
 @pytest.fixture
@@ -147,7 +134,7 @@ def _sparse(folder: Path) -> None:
 
 def _huge(folder: Path) -> None:
     with (folder / "tokenizer.json").open("wb") as file:
-        file.truncate(safety.MAX_JSON + 1)
+        file.truncate(safety.MAX_SMALL + 1)
 
 
 _SHAPE = {"t9": {"dtype": "F32", "shape": [3], "data_offsets": [0, 4]}}

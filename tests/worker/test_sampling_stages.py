@@ -37,7 +37,7 @@ from autodidact_contract.stages import (
 )
 from autodidact_worker import rows, rubrics
 from autodidact_worker.errors import UserError
-from autodidact_worker.generation import TransformersGenerator
+from autodidact_worker.generation.transformers import TransformersGenerator
 from autodidact_worker.scoring import Scores
 from autodidact_worker.stages.judge import count
 

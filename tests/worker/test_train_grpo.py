@@ -315,6 +315,26 @@ def test_training_ends_when_it_strays_too_far(run: Run) -> None:
     assert len(figures(out, "accuracy")) == 2
 
 
+def test_without_weight_the_kl_is_measured_for_its_limit(run: Run) -> None:
+    """With beta 0 the limit holds all the same, and measuring changes no bit of the model."""
+    free, output = run(beta=0)
+    assert "lastKl" not in output.metrics
+    watched, output = run(beta=0, max_kl=100)
+    assert output.metrics["lastKl"].value == figures(watched, "kl")[4] > 0
+    weights = [(out / "model.safetensors").read_bytes() for out in (free, watched)]
+    assert weights[0] == weights[1]
+    assert figures(free, "loss") == figures(watched, "loss")
+    _, output = run(beta=0, max_kl=1e-6)
+    assert output.counts["rollouts"] == 2
+
+
+def test_without_weight_adapters_are_watched_as_well(run: Run) -> None:
+    """The reference is the model without adapters, which is not another model in memory."""
+    out, output = run(beta=0, max_kl=1e-9, lora=Lora(rank=4))
+    assert output.counts["rollouts"] == 2
+    assert figures(out, "kl")[0] == 0.0 < output.metrics["lastKl"].value
+
+
 def test_no_reward_is_said_so(run: Run) -> None:
     """Wrong answers earn nothing and none is right: there is nothing to learn."""
     with pytest.raises(UserError, match="none of the 48 answers of the first 3") as caught:

@@ -28,7 +28,8 @@ from autodidact_worker.checkpoints import Checkpoints
 from autodidact_worker.distributed import Layout
 from autodidact_worker.errors import StoppedError, UserError
 from autodidact_worker.frame import Context, InputArtifact, Output
-from autodidact_worker.generation import Request, TransformersGenerator
+from autodidact_worker.generation import Request
+from autodidact_worker.generation.transformers import TransformersGenerator
 from autodidact_worker.stages import train_dpo, train_sft
 from autodidact_worker.trainers import dpo, loop
 from autodidact_worker.trainers.measuring import Measuring

@@ -24,6 +24,8 @@ from worker import online_stages
 ENGINES = ("zero2", "zero3", "none")
 """DeepSpeed first: it has to make the process group."""
 
+SAID = "layout.json"
+"""What a training says it ran on: processes and engine."""
 
 TRAININGS: Mapping[str, Callable[[], Any]] = {
     "ppo": online_stages.ppo_config,
@@ -44,7 +46,8 @@ def main(folder: Path) -> None:
 
     def run(name: str, config: Any, **more: Any) -> None:
         place = folder / (name if rank == "0" else f"{name}-{rank}")
-        online_stages.run(config, inputs, place, **more)
+        made = online_stages.run(config, inputs, place, **more)
+        (place / SAID).write_text(json.dumps([made.world_size, made.deepspeed]))
 
     for engine in ENGINES:
         os.environ["AUTODIDACT_DEEPSPEED"] = engine

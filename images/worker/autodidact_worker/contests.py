@@ -12,16 +12,10 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from autodidact_contract.stages import Contest
-from autodidact_worker import judging, rows, rubrics
+from autodidact_worker import generation, judging, rows, rubrics
 from autodidact_worker.chat import ChatGenerator
 from autodidact_worker.errors import UserError
-from autodidact_worker.generation import (
-    Generator,
-    Request,
-    Tick,
-    TransformersGenerator,
-    seed_key,
-)
+from autodidact_worker.generation import Generator, Request, Tick, seed_key
 from autodidact_worker.rubrics import Rubric
 
 Verdict = Literal["win", "tie", "loss", "invalid"]
@@ -193,7 +187,7 @@ class _Model:
     ) -> list[tuple[Verdict, ...]]:
         if all(meeting.equal for meeting in meetings):
             return [("tie", "tie")] * len(meetings)
-        generator = TransformersGenerator.load(self._path)
+        generator = generation.load(self._path)
         return _asked(generator, meetings, self._contest, self._seed, tick, stopping)
 
 

@@ -40,7 +40,16 @@ LOG_INTERVAL_S = 5.0
 POLL_S = 1.0
 """How often a stage looks whether its sibling shards have published what it reads."""
 
-LIBRARIES = ("torch", "transformers", "trl", "deepspeed", "accelerate", "scipy", "rapidfuzz")
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "vllm",
+    "trl",
+    "deepspeed",
+    "accelerate",
+    "scipy",
+    "rapidfuzz",
+)
 """Recorded in the manifest if the stage imported them."""
 
 
@@ -117,11 +126,17 @@ class Output:
         counts: Summed over shards.
         metrics: Means, folded over shards by their weights.
         external: Files of the artifact that already lie elsewhere and are not copied.
+        world_size: Processes that trained together, as they were counted.
+        deepspeed: How training was spread over them, as it was seen to be.
+        engine: What sampled, as the generator says it.
     """
 
     counts: Mapping[str, int] = field(default_factory=dict)
     metrics: Mapping[str, Mean] = field(default_factory=dict)
     external: tuple[File, ...] = ()
+    world_size: int = 1
+    deepspeed: str = "none"
+    engine: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,10 +173,8 @@ def run_task(task: Task, worker: Worker) -> dict[str, str]:
     keys: dict[str, tuple[str, str]] = {}  # stage name -> (kind, key)
     for stage in task.stages:
         token = logs.stage.set(stage.name)
-        try:
-            keys[stage.name] = (stage.config.stage, _run_stage(task, stage, worker, keys))
-        finally:
-            logs.stage.reset(token)
+        keys[stage.name] = (stage.config.stage, _run_stage(task, stage, worker, keys))
+        logs.stage.reset(token)  # but not after an error: last words name the stage
     return {name: key for name, (_, key) in keys.items()}
 
 
@@ -373,6 +386,9 @@ def draft(
         metrics=dict(output.metrics),
         versions=versions(),
         image=image,
+        world_size=output.world_size,
+        deepspeed=output.deepspeed,
+        engine=output.engine,
         seconds=dict(seconds),
         **place,
     )

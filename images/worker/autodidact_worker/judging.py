@@ -22,7 +22,7 @@ _BLOCK_QUOTE = re.compile(r"^[ \t]*>.*$", re.MULTILINE)
 # A quotation within a line. One that is the whole line is the judge quoting the asked-for form.
 _QUOTED = re.compile(r"\"[^\"\n]*\"|“[^”\n]*”|«[^»\n]*»|„[^“”\n]*[“”]")
 _VERDICT = re.compile(
-    r"\bverdict[ \t]*[*_]*[ \t]*:[*_\[( \t]*(?:(?:reply|response|assistant)[ \t]+)?"
+    r"\bverdict[ \t]*[*_]*[ \t]*:[*_\[( \t]*(?:(?:reply|response|assistant|judge?ment)[ \t]+)?"
     r"(?P<better>(?:a[ \t]+)?tie|a|b)\b",
     re.IGNORECASE,
 )

@@ -7,7 +7,7 @@ import torch
 
 from autodidact_contract.records import Response
 from autodidact_worker import models
-from autodidact_worker.generation import BATCH_LOGITS, BATCH_TOKENS, by_length
+from autodidact_worker.generation.transformers import BATCH_LOGITS, BATCH_TOKENS, by_length
 from autodidact_worker.policy import Policy, collate
 
 Tokens = tuple[list[int], list[int]]

@@ -5,10 +5,12 @@ beginning of the assistant's turn after it; otherwise the prompt is the text. A 
 the tokenizer's end-of-sequence token: training appends it, sampling stops at it.
 """
 
+import gc
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from autodidact_worker import safety
 from autodidact_worker.errors import UserError
@@ -23,23 +25,39 @@ class Loaded(NamedTuple):
     tokenizer: Any
 
 
-_kept: dict[Path, Loaded] = {}
+class Description(NamedTuple):
+    """What the folder of a model says of it, named as in a model."""
+
+    config: Any
+    generation_config: Any
+
+
+_Opened = TypeVar("_Opened")
+_kept: dict[tuple[Path, Callable[[Path], Any]], Any] = {}
+
+
+def keep(path: Path, opening: Callable[[Path], _Opened]) -> _Opened:
+    """Returns what ``opening`` made of a path; the last one is kept, others are dropped.
+
+    So stages that run one after the other in a process load a model once, and no two are in memory.
+    """
+    wanted = path.resolve(), opening
+    if wanted not in _kept:
+        forget()
+        _kept[wanted] = opening(wanted[0])
+    opened: _Opened = _kept[wanted]
+    return opened
 
 
 def load(path: Path) -> Loaded:
     """Returns the model and tokenizer of a Hugging Face directory, ready to sample from.
 
-    float32 on CPU, where results must repeat exactly; bfloat16 on GPUs. The last loaded model is
-    kept, so stages that run one after the other in a process load it once.
+    float32 on CPU, where results must repeat exactly; bfloat16 on GPUs. It is kept.
 
     Raises:
         UserError: ``InvalidModel``: the directory is not a model of the kind we accept.
     """
-    path = path.resolve()
-    if path not in _kept:
-        forget()
-        _kept[path] = _load(path)
-    return _kept[path]
+    return keep(path, _load)
 
 
 def load_classifier(path: Path) -> Loaded:
@@ -49,26 +67,28 @@ def load_classifier(path: Path) -> Loaded:
         UserError: ``InvalidModel``: the directory is not one; a language model would be given a
             head of random numbers.
     """
-    from transformers import AutoModelForSequenceClassification  # noqa: PLC0415 - as below
-
-    path = path.resolve()
-    if path not in _kept:
-        forget()
-        loaded = _load(path, AutoModelForSequenceClassification)
-        said = loaded.model.config.architectures or []
-        if type(loaded.model).__name__ not in said:
-            raise UserError(
-                "InvalidModel",
-                f"{path.name} is a {', '.join(said) or 'model of unknown kind'}, not a classifier; "
-                "give the artifact of train-reranker",
-            )
-        _kept[path] = loaded
-    return _kept[path]
+    return keep(path, _load_classifier)
 
 
 def forget() -> None:
     """Drops the kept model, for example before training needs the memory."""
     _kept.clear()
+    # An engine frees its GPU when it is collected, and holds references to itself.
+    gc.collect()
+
+
+def _load_classifier(path: Path) -> Loaded:
+    from transformers import AutoModelForSequenceClassification  # noqa: PLC0415 - as below
+
+    loaded = _load(path, AutoModelForSequenceClassification)
+    said = loaded.model.config.architectures or []
+    if type(loaded.model).__name__ not in said:
+        raise UserError(
+            "InvalidModel",
+            f"{path.name} is a {', '.join(said) or 'model of unknown kind'}, not a classifier; "
+            "give the artifact of train-reranker",
+        )
+    return loaded
 
 
 def _load(path: Path, kind: Any = None) -> Loaded:
@@ -99,6 +119,26 @@ def _load(path: Path, kind: Any = None) -> Loaded:
         *(path.name, model.num_parameters(), model.dtype, model.device, seconds),
     )
     return Loaded(model, tokenizer)
+
+
+def describe(path: Path) -> Description:
+    """Returns what ``stop_ids`` and ``context_tokens`` need of a model, without its weights.
+
+    Raises:
+        UserError: ``InvalidModel``: the directory is not a model of the kind we accept.
+    """
+    from transformers import AutoConfig, GenerationConfig  # noqa: PLC0415 - as above
+
+    safety.check(path)
+    try:
+        config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise UserError("InvalidModel", f"cannot read the model {path.name}: {error}") from error
+    try:
+        generation_config = GenerationConfig.from_pretrained(path, local_files_only=True)
+    except OSError:  # It may be missing.
+        generation_config = GenerationConfig.from_model_config(config)
+    return Description(config, generation_config)
 
 
 def load_tokenizer(path: Path) -> Any:

@@ -429,7 +429,12 @@ class Loop:
         asked = min(len(self._held_out), self._config.validation.questions)
         kept, accuracy = self._measurements.result
         metrics["accuracy"] = Mean(total=accuracy * asked, weight=asked)
-        return Output(counts={**counts, "keptStep": kept}, metrics=metrics)
+        return Output(
+            counts={**counts, "keptStep": kept},
+            metrics=metrics,
+            world_size=self._layout.world,
+            deepspeed=self._layout.engine,
+        )
 
     def _counts(self, grader: Grader) -> dict[str, int]:
         state, graded = self._state, self._graded(grader)

@@ -93,7 +93,9 @@ def guarded(work: Callable[[], dict[str, str]]) -> tuple[int, Result]:
     try:
         return contract.EXIT_PUBLISHED, Result(published=work())
     except StageError as error:
-        failure = Failure(code=error.code, reason=error.reason, message=str(error))
+        failure = Failure(
+            code=error.code, reason=error.reason, message=str(error), stage=logs.stage.get("")
+        )
         log.error(  # noqa: TRY400 - the sentence says it all
             "failed code=%s reason=%s: %s", failure.code, failure.reason, failure.message
         )
@@ -104,6 +106,7 @@ def guarded(work: Callable[[], dict[str, str]]) -> tuple[int, Result]:
             code="retry" if again else "user",
             reason=type(error).__name__,
             message=str(error) or type(error).__name__,
+            stage=logs.stage.get(""),
         )
         log.exception("failed code=%s reason=%s", failure.code, failure.reason)
     return _EXITS[failure.code], Result(failure=failure)

@@ -12,7 +12,7 @@ import torch
 
 from autodidact_contract.records import AnswerSample
 from autodidact_worker import models
-from autodidact_worker.generation import by_length
+from autodidact_worker.generation.transformers import by_length
 
 LABELS = {0: "wrong", 1: "correct"}
 """The classes, by the number of their logit."""

@@ -14,7 +14,8 @@ from autodidact_contract.stages import Online
 from autodidact_worker import adapters, distributed, models
 from autodidact_worker.distributed import Layout
 from autodidact_worker.errors import UserError
-from autodidact_worker.generation import Completion, Request, TransformersGenerator, seed_key
+from autodidact_worker.generation import Completion, Request, seed_key
+from autodidact_worker.generation.transformers import TransformersGenerator
 from autodidact_worker.grading import Grade, Grader
 
 

@@ -14,6 +14,9 @@ from autodidact_worker.errors import UserError
 DATA = "rows.jsonl"
 """The one file of an imported data artifact."""
 
+MAX_LINE = 16 << 20
+"""Bytes of a row, far more than prompts and replies have."""
+
 _Row = TypeVar("_Row", bound=Schema)
 
 
@@ -46,7 +49,7 @@ def read(path: Path, schema: type[_Row], *, empty: bool = False) -> list[_Row]:
     """
     rows = []
     # Lines end at "\n" only: str.splitlines would also cut at separators inside JSON strings.
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(lines(path), 1):
         if line.strip():
             rows.append(_row(path, number, line, schema))
     if not rows and not empty:
@@ -87,10 +90,24 @@ def chunk(rows: list[_Row], part: int) -> list[_Row]:
     return rows[part * PART_ITEMS : (part + 1) * PART_ITEMS]
 
 
-def _lines(path: Path) -> Iterator[bytes]:
+def lines(path: Path) -> Iterator[bytes]:
+    """Yields the lines of a file.
+
+    Raises:
+        UserError: ``InvalidData``: there is no file, or a line is too long to be a row.
+    """
     try:
         with path.open("rb") as file:
-            yield from file
+            number = 0
+            while line := file.readline(MAX_LINE + 1):
+                number += 1
+                if len(line) > MAX_LINE:
+                    raise UserError(
+                        "InvalidData",
+                        f"{path.name} line {number}: it has more than {MAX_LINE} bytes; write one "
+                        "JSON object a line, and shorter ones",
+                    )
+                yield line
     except FileNotFoundError as error:
         raise UserError("InvalidData", f"{path.name} is missing from its artifact") from error
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from autodidact_contract.stages import RUBRICS
 from autodidact_worker.errors import UserError
@@ -38,12 +39,16 @@ class Rubric:
         judge: Template with ``{prompt}`` and ``{response}``.
         prompts: Template with ``{demonstrations}``.
         pairwise: Template with ``{prompt}``, ``{a}`` and ``{b}``, where the rubric can compare.
+        meta: Template with ``{prompt}``, ``{response}`` and, where it shows them, the judgements
+            ``{a}`` and ``{b}``.
         score: Groups ``number``, ``range`` and ``denominator`` of a judgement's score.
         low: Smallest score.
         high: Largest score.
         join: Writes demonstrations so that the model continues with a new prompt.
         cut: Takes the new prompt from a continuation; None if it may be unfinished. Second
             argument: whether the model ended by itself.
+        nearer: Says by what the model answers to ``meta`` which of two judgements is better, A or
+            B, where the answer is no verdict.
         oracle: Module whose ``quality(prompt, reply)`` is the truth, for tasks that have one.
     """
 
@@ -51,11 +56,13 @@ class Rubric:
     judge: str
     prompts: str
     pairwise: str | None
+    meta: str
     score: re.Pattern[str]
     low: int
     high: int
     join: Callable[[Sequence[str]], str]
     cut: Callable[[str, bool], str | None]
+    nearer: Callable[[str, str, str], Literal["A", "B", "tie"]] | None = None
     oracle: str | None = None
 
 
@@ -82,6 +89,7 @@ def _additive(name: str) -> Rubric:
         judge=_template(name, "judge"),
         prompts=_template(name, "prompts"),
         pairwise=_template(name, "pairwise"),
+        meta=_template(name, "meta"),
         score=_SCORE_LINE,
         low=0,
         high=5,
@@ -96,13 +104,24 @@ def _toy_copy(name: str) -> Rubric:
         judge=_template(name, "judge"),
         prompts=_template(name, "prompts"),
         pairwise=None,
+        meta=_template(name, "meta"),
         score=_TOY_SCORE,
         low=0,
         high=5,
         join=lambda texts: "".join(f"{text} " for text in texts),
         cut=lambda text, ended: text.strip() if ended else None,
+        nearer=_nearer,
         oracle="autodidact_worker.toy",
     )
+
+
+def _nearer(answer: str, first: str, second: str) -> Literal["A", "B", "tie"]:
+    """Returns the judgement that agrees in more marks with one that the model writes now.
+
+    A model of one letter a token has no words to compare judgements with.
+    """
+    a, b = (sum(x == y for x, y in zip(answer, text, strict=False)) for text in (first, second))
+    return "A" if a > b else "B" if b > a else "tie"
 
 
 _MAKERS: Mapping[str, Callable[[str], Rubric]] = {

@@ -3,28 +3,31 @@
 Weights are safetensors only: reading any other format of weights can run code. The same holds for
 ``auto_map`` and its like, which name Python code to load. Names are on an allow-list, so whatever
 is not known is not imported; the files that matter are looked into as far as it is cheap: JSON by
-parsing, safetensors by their header. Nothing here imports torch or transformers.
+parsing (``configs``), safetensors by their header. Nothing here imports torch or transformers, and
+all of it takes bounded memory and time, whatever the files hold.
 """
 
 import itertools
-import json
+import math
 import re
 import stat
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autodidact_contract.artifacts import check_file_name
+from autodidact_worker import configs
+from autodidact_worker.configs import CONFIG, TOKENIZER, invalid
 from autodidact_worker.errors import UserError
 
 WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
-INDEX, CONFIG = "model.safetensors.index.json", "config.json"
+INDEX = "model.safetensors.index.json"
 CURVE = "training_log.jsonl"
 """Beside the models we train: one line a step, for the report."""
 
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+TOKENIZERS = (TOKENIZER, "tokenizer.model", "vocab.json", "vocab.txt")
 """One of these is enough for a tokenizer."""
 
 ALLOWED = frozenset(
@@ -47,11 +50,24 @@ ALLOWED = frozenset(
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npz", ".npy", ".msgpack")
 """Endings of weights in formats that may run code, or that only such tools write."""
 
-CODE_KEYS = frozenset({"auto_map", "custom_pipelines", "trust_remote_code"})
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 
-MAX_JSON = 64 << 20
+MAX_SMALL = 64 << 20
+"""Bytes of any file but weights: twice the largest tokenizer there is (Gemma 3)."""
+
+MAX_BYTES = {
+    CONFIG: 1 << 20,
+    "generation_config.json": 1 << 20,
+    "special_tokens_map.json": 1 << 20,
+    "chat_template.json": 1 << 20,
+    "chat_template.jinja": 1 << 20,
+    "tokenizer_config.json": 16 << 20,
+}
+
 MAX_HEADER = 100 << 20
 """Bytes of a safetensors header; the limit of its own library."""
+
+MAX_DIMENSIONS = 16
 
 _BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "C64": 64}
 """Widths of the types whose names do not end in their bits."""
@@ -79,12 +95,12 @@ def select(names: Iterable[str]) -> Selection:
     """
     every = sorted(names)
     taken = tuple(name for name in every if _is_allowed(name))
-    if not any(WEIGHTS.fullmatch(name) for name in taken):
+    if not any(is_weights(name) for name in taken):
         _refuse_weights(every)
     if CONFIG not in taken:
-        raise _invalid(f"there is no {CONFIG} (found: {_few(every)})")
+        raise invalid(f"there is no {CONFIG} (found: {few(every)})")
     if not set(TOKENIZERS) & set(taken):
-        raise _invalid(f"there is no tokenizer; add one of {', '.join(TOKENIZERS)}")
+        raise invalid(f"there is no tokenizer; add one of {', '.join(TOKENIZERS)}")
     return Selection(taken=taken, ignored=tuple(n for n in every if n not in taken))
 
 
@@ -95,16 +111,41 @@ def check(folder: Path) -> None:
         UserError: ``UnsafeModel`` or ``InvalidModel``, naming the file and the remedy.
     """
     if not folder.is_dir():
-        raise _invalid(f"{folder.name} is not a directory of a model")
+        raise invalid(f"{folder.name} is not a directory of a model")
     for path in sorted(folder.iterdir()):
         _check_kind(path)
         if not _is_allowed(path.name):
-            raise UserError("UnsafeModel", f"{path.name} is not a file a model may have; remove it")
+            raise UserError(
+                "UnsafeModel", f"{shown(path.name)} is not a file a model may have; remove it"
+            )
     taken = select(path.name for path in folder.iterdir()).taken
     check_parts(folder, taken)
     for name in taken:
-        if WEIGHTS.fullmatch(name):
+        if is_weights(name):
             check_safetensors(folder / name)
+
+
+def is_weights(name: str) -> bool:
+    """Returns whether a file of that name holds weights."""
+    return bool(WEIGHTS.fullmatch(name))
+
+
+def check_size(name: str, size: int) -> None:
+    """Returns if a file is not too large to be looked into; weights may have any size.
+
+    Args:
+        name: Of the file.
+        size: In bytes.
+
+    Raises:
+        UserError: ``InvalidModel``: it is.
+    """
+    limit = MAX_BYTES.get(name, MAX_SMALL)
+    if size > limit and not is_weights(name):
+        raise invalid(
+            f"{name} has {size} bytes, more than the {limit} it may have; save the model again "
+            "with save_pretrained(folder)"
+        )
 
 
 def check_parts(folder: Path, taken: Iterable[str]) -> None:
@@ -119,33 +160,11 @@ def check_parts(folder: Path, taken: Iterable[str]) -> None:
     """
     names = sorted(taken)
     for name in names:
+        if not is_weights(name):
+            check_size(name, (folder / name).stat().st_size)
         if name.endswith(".json"):
-            check_json(folder / name)
+            configs.check(folder / name)
     _check_index(folder, names)
-
-
-def check_json(path: Path) -> Any:
-    """Returns the value of a JSON file that names no code.
-
-    Raises:
-        UserError: ``UnsafeModel``: it names code. ``InvalidModel``: too large or broken.
-    """
-    size = path.stat().st_size
-    if size > MAX_JSON:
-        raise _invalid(f"{path.name} has {size} bytes, more than the {MAX_JSON} that JSON may have")
-    try:
-        value = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise _invalid(f"{path.name} is not JSON: {str(error)[:200]}") from error
-    found = next((key for key in _keys(value) if key in CODE_KEYS), None)
-    # In a vocabulary the keys are tokens, and any text may be a token.
-    if found and path.name not in {"vocab.json", "added_tokens.json", "tokenizer.json"}:
-        raise UserError(
-            "UnsafeModel",
-            f"{path.name} has {found}, which loads Python code from the model; only architectures "
-            f"that transformers has itself are supported: remove {found} or choose another model",
-        )
-    return value
 
 
 def check_safetensors(path: Path) -> int:
@@ -174,9 +193,9 @@ def header_length(name: str, first: bytes, size: int) -> int:
     """
     length: int = struct.unpack("<Q", first.ljust(8, b"\xff"))[0]
     if length > min(MAX_HEADER, size - 8):
-        raise _invalid(
+        raise invalid(
             f"{name} is no complete safetensors file: it has {size} bytes and says its header has "
-            f"{length}"
+            f"{length}; upload it again"
         )
     return length
 
@@ -193,11 +212,14 @@ def check_header(name: str, raw: bytes, size: int) -> int:
         UserError: ``InvalidModel``: see ``check_safetensors``.
     """
     try:
-        header = json.loads(raw)
+        header = configs.parse_json(raw)
         tensors = {key: value for key, value in header.items() if key != "__metadata__"}
         spans = sorted(_span(key, tensor) for key, tensor in tensors.items())
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise _invalid(f"{name} has a broken header: {error!r:.200}") from error
+        raise invalid(
+            f"{name} has a broken header: {error!r:.200}; save the model again with "
+            "save_pretrained(folder)"
+        ) from error
     _check_spans(name, spans, size - 8 - len(raw))
     return len(spans)
 
@@ -207,12 +229,16 @@ def _is_allowed(name: str) -> bool:
         check_file_name(name)
     except ValueError:
         return False
-    return name in ALLOWED or bool(WEIGHTS.fullmatch(name))
+    return name in ALLOWED or is_weights(name)
 
 
 def _check_kind(path: Path) -> None:
     if not stat.S_ISREG(path.lstat().st_mode):
-        raise UserError("UnsafeModel", f"{path.name} is not a plain file; links are not followed")
+        raise UserError(
+            "UnsafeModel",
+            f"{shown(path.name)} is not a plain file; links are not followed: put the file itself "
+            "there",
+        )
 
 
 def _refuse_weights(names: list[str]) -> None:
@@ -220,49 +246,56 @@ def _refuse_weights(names: list[str]) -> None:
     if pickle:
         raise UserError(
             "UnsafeModel",
-            f"{pickle} may run code when it is opened and there are no safetensors; load the model "
-            "where you trust it and save it again with model.save_pretrained(folder)",
+            f"{shown(pickle)} may run code when it is opened and there are no safetensors; load "
+            "the model where you trust it and save it again with model.save_pretrained(folder)",
         )
-    raise _invalid(f"there are no weights (model.safetensors); found: {_few(names)}")
+    archive = next((name for name in names if name.lower().endswith(ARCHIVES)), None)
+    if archive:
+        raise UserError(
+            "UnsafeModel",
+            f"{shown(archive)} is an archive, and archives are not unpacked; unpack it where you "
+            "trust it and import the folder",
+        )
+    raise invalid(f"there are no weights (model.safetensors); found: {few(names)}")
 
 
 def _check_index(folder: Path, taken: Iterable[str]) -> None:
-    present = {name for name in taken if WEIGHTS.fullmatch(name)}
+    present = {name for name in taken if is_weights(name)}
     if INDEX not in taken:
         if present != {"model.safetensors"}:
-            raise _invalid(f"there are shards of weights but no {INDEX}")
+            raise invalid(f"there are shards of weights but no {INDEX}")
         return
-    index = check_json(folder / INDEX)
+    index = configs.check(folder / INDEX)
     shards = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(shards, Mapping) or not shards:
-        raise _invalid(f"{INDEX} has no weight_map")
-    missing = sorted({str(shard) for shard in shards.values()} - present)
+        raise invalid(f"{INDEX} has no weight_map")
+    named = {str(shard)[:200] for shard in shards.values()}
+    foreign = sorted(name for name in named if not is_weights(name))
+    if foreign:
+        raise UserError(
+            "UnsafeModel",
+            f"{INDEX} names {shown(foreign[0])}, which is no file of weights in its folder; save "
+            "the model again with save_pretrained(folder)",
+        )
+    missing = sorted(named - present)
     if missing:
-        raise _invalid(f"{INDEX} names {missing[0]}, which is missing; upload it")
-
-
-def _keys(value: Any) -> Iterator[str]:
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, dict):
-            yield from item
-            waiting.extend(item.values())
-        elif isinstance(item, list):
-            waiting.extend(item)
+        raise invalid(f"{INDEX} names {missing[0]}, which is missing; upload it")
 
 
 def _span(name: str, tensor: Mapping[str, Any]) -> tuple[int, int]:
     """Where a tensor lies in the data, if that agrees with its type and shape."""
     start, end = (int(edge) for edge in tensor["data_offsets"])
-    count = 1
-    for dimension in tensor["shape"]:
-        if not isinstance(dimension, int) or dimension < 0:
-            raise ValueError(f"shape of {name}")
-        count *= dimension
+    shape = tensor["shape"]
+    if len(shape) > MAX_DIMENSIONS or not all(_is_dimension(n) for n in shape):
+        raise ValueError(f"shape of {name}")
+    count = math.prod(shape)
     if start < 0 or (end - start) * 8 != count * _bits(tensor["dtype"]):
         raise ValueError(f"offsets of {name} do not match its type and shape")
     return start, end
+
+
+def _is_dimension(number: object) -> bool:
+    return type(number) is int and 0 <= number < 1 << 63
 
 
 def _bits(dtype: str) -> int:
@@ -278,17 +311,22 @@ def _bits(dtype: str) -> int:
 
 def _check_spans(name: str, spans: list[tuple[int, int]], size: int) -> None:
     if not spans:
-        raise _invalid(f"{name} has no tensors")
+        raise invalid(f"{name} has no tensors")
     edges = itertools.pairwise([(0, 0), *spans, (size, size)])
     for (_, end), (start, _) in edges:
         if start != end:
             problem = "overlap" if start < end else "leave a gap"
-            raise _invalid(f"{name}: tensors {problem} at byte {min(start, end)} of {size}")
+            raise invalid(
+                f"{name}: tensors {problem} at byte {min(start, end)} of {size}; upload it again"
+            )
 
 
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") if names else "nothing"
+def shown(name: str) -> str:
+    """Returns a name as an error shows it: in quotes and escaped if it is not what it looks."""
+    return name if name.isascii() and name.isprintable() else ascii(name)
 
 
-def _invalid(message: str) -> UserError:
-    return UserError("InvalidModel", f"not a model that can be imported: {message}")
+def few(names: Sequence[str]) -> str:
+    """Returns the first of these names as an error shows them."""
+    first = [shown(name) for name in names[:5]]
+    return ", ".join([*first, "..."] if len(names) > 5 else first) or "nothing"

@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,8 @@ from typing import Any, Protocol
 from urllib.parse import unquote
 
 from autodidact_contract.artifacts import File
-from autodidact_store.errors import NotFoundError
+from autodidact_store.errors import InvalidNameError, NotFoundError
+from autodidact_store.keys import check_key
 from autodidact_store.opening import open_store
 from autodidact_worker import safety
 from autodidact_worker.errors import StageError, StoppedError, UserError
@@ -39,11 +40,17 @@ class Source(Protocol):
     def names(self) -> list[str]:
         """Returns the names of its files; those in folders below it have slashes."""
 
-    def take(self, name: str, folder: Path) -> File | None:
-        """Copies a file into a folder, or returns where it lies if it need not be copied."""
+    def size(self, name: str) -> int:
+        """Returns a file's size in bytes, and refuses what is not a plain file."""
 
     def copy(self, name: str, folder: Path) -> Path:
-        """Copies a file into a folder in any case."""
+        """Copies a file into a folder; the header of weights is checked first."""
+
+    def take(self, name: str, folder: Path, aside: Path) -> File | None:
+        """Copies a file into a folder, or returns where it lies if it need not be copied.
+
+        Of a file that is not copied, unless it holds weights, what was read is left in ``aside``.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,21 +64,33 @@ class Folder:
         """Returns its plain files; links are files as well, and are refused when taken."""
         if self.only:
             return [self.only]
-        found = (path.relative_to(self.root) for path in self.root.rglob("*") if not path.is_dir())
-        return sorted(path.as_posix() for path in found)
+        return sorted(
+            path.relative_to(self.root).as_posix()
+            for path in self.root.rglob("*")
+            if path.is_symlink() or not path.is_dir()
+        )
 
-    def take(self, name: str, folder: Path) -> None:
-        """Copies a file."""
-        self.copy(name, folder)
-
-    def copy(self, name: str, folder: Path) -> Path:
-        """Copies a file; a link is refused, for it may lead anywhere."""
+    def size(self, name: str) -> int:
+        """Returns a file's size; a link is refused, for it may lead anywhere."""
         path = self.root / name
         if path.is_symlink() or not path.is_file():
             raise UserError(
-                "UnsafeSource", f"{path} is not a plain file; links are not followed: copy it"
+                "UnsafeSource",
+                f"{safety.shown(str(path))} is not a plain file; links are not followed: copy it",
             )
-        return Path(shutil.copyfile(path, folder / path.name))
+        return path.stat().st_size
+
+    def copy(self, name: str, folder: Path) -> Path:
+        """Copies a file."""
+        path = self.root / name
+        _check_room(name, self.size(name), folder)
+        if safety.is_weights(name):
+            safety.check_safetensors(path)
+        return Path(shutil.copyfile(path, folder / path.name, follow_symlinks=False))
+
+    def take(self, name: str, folder: Path, aside: Path) -> None:  # noqa: ARG002 - the protocol
+        """Copies a file."""
+        self.copy(name, folder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +102,7 @@ class Objects:
         prefix: Of the keys; what follows it is the name.
         shared: Whether the stages can read them where they are.
         stopping: Whether SIGTERM came.
+        sizes: In bytes, by name.
     """
 
     store: Any
@@ -95,20 +115,30 @@ class Objects:
         """Returns the names of the objects."""
         return sorted(self.sizes)
 
-    def take(self, name: str, folder: Path) -> File | None:
-        """Reads an object once for its digest; copies it only if the stages cannot read it."""
-        if not self.shared:
-            self.copy(name, folder)
-            return None
-        size, sha256 = self._digest(name, None)
-        return File(path=name, size=size, sha256=sha256, location=self._location(name))
+    def size(self, name: str) -> int:
+        """Returns the size that the bucket's listing gives."""
+        return self.sizes[name]
 
     def copy(self, name: str, folder: Path) -> Path:
         """Copies an object."""
-        path = folder / name.rpartition("/")[2]
-        with path.open("wb") as file:
-            self._digest(name, file.write)
-        return path
+        self._copied(name, folder)
+        return folder / name.rpartition("/")[2]
+
+    def take(self, name: str, folder: Path, aside: Path) -> File | None:
+        """Reads an object once for its digest; copies it only if the stages cannot read it."""
+        if not self.shared:
+            self._copied(name, folder)
+            return None
+        if safety.is_weights(name):
+            size, sha256 = self._digest(name, None)
+        else:
+            size, sha256 = self._copied(name, aside)
+        return File(path=name, size=size, sha256=sha256, location=self._location(name))
+
+    def _copied(self, name: str, folder: Path) -> tuple[int, str]:
+        _check_room(name, self.sizes[name], folder)
+        with (folder / name.rpartition("/")[2]).open("wb") as file:
+            return self._digest(name, file.write)
 
     def _location(self, name: str) -> str:
         return f"{self.store.uri}/{self.prefix}{name}"
@@ -120,12 +150,32 @@ class Objects:
             for chunk in self.store.stream(self.prefix + name):
                 if self.stopping():
                     raise StoppedError
-                running.update(chunk)
                 total += len(chunk)
+                if total > self.sizes[name]:
+                    break
+                running.update(chunk)
                 head.feed(chunk)
                 if write:
                     write(chunk)
+        head.feed(b"")  # An empty object has no chunk.
+        if total != self.sizes[name]:
+            raise StageError(
+                "SourceChanged",
+                f"{self._location(name)} had {self.sizes[name]} bytes when it was listed and has "
+                "others now; leave the source alone while it is imported",
+            )
         return total, running.hexdigest()
+
+
+def _check_room(name: str, size: int, folder: Path) -> None:
+    """Refuses what would fill the disk, sparse files above all."""
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise UserError(
+            "NoRoom",
+            f"{name} has {size} bytes, more than the {free} that are free where it would go; "
+            "check that it is the right file, or give the ComputeProfile more ephemeral storage",
+        )
 
 
 class _Head:
@@ -135,7 +185,7 @@ class _Head:
         self._name = name.rpartition("/")[2]
         self._size = size
         self._kept = bytearray()
-        self._open = bool(safety.WEIGHTS.fullmatch(self._name))
+        self._open = safety.is_weights(self._name)
 
     def feed(self, chunk: bytes) -> None:
         if not self._open:
@@ -149,9 +199,7 @@ class _Head:
             self._open, self._kept = False, bytearray()
 
 
-def resolve(
-    uri: str, store: Any, scratch: Path, stopping: Callable[[], bool], patterns: Sequence[str]
-) -> Source:
+def resolve(uri: str, store: Any, scratch: Path, stopping: Callable[[], bool]) -> Source:
     """Returns the source that a URI names.
 
     Args:
@@ -160,7 +208,6 @@ def resolve(
         store: The artifact store.
         scratch: Where the hub's files go first.
         stopping: Whether SIGTERM came.
-        patterns: Which files to fetch from the hub, at most.
 
     Raises:
         UserError: ``SourceNotFound``, ``SourceDenied`` or ``InvalidSource``.
@@ -172,7 +219,7 @@ def resolve(
     if scheme == "s3":
         return _objects(rest, store, stopping)
     if scheme == "hf":
-        return _hub(uri, rest, scratch, patterns)
+        return _hub(uri, rest, scratch)
     raise UserError(
         "InvalidSource", f"{uri}: no such scheme; use s3://, hf://, toy://, file:// or a path"
     )
@@ -204,8 +251,20 @@ def _objects(rest: str, store: Any, stopping: Callable[[], bool]) -> Objects:
     sizes = {name: size for name, size in sizes.items() if name and not name.endswith("/")}
     if not sizes:
         raise UserError("SourceNotFound", f"{where}: there is nothing; correct the uri")
+    for name in sizes:
+        _check_name(where, prefix + name)
     shared = home.startswith("s3://") and CREDENTIALS not in os.environ
     return Objects(store=source, prefix=prefix, shared=shared, stopping=stopping, sizes=sizes)
+
+
+def _check_name(where: str, key: str) -> None:
+    """Refuses keys that would be another place in a folder."""
+    try:
+        check_key(key)
+    except InvalidNameError as error:
+        raise UserError(
+            "UnsafeSource", f"{where}: {error}; rename the object, or import a folder without it"
+        ) from error
 
 
 def _environment() -> dict[str, str]:
@@ -228,27 +287,83 @@ def _found(where: str) -> Iterator[None]:
         raise UserError("SourceNotFound", f"{where}: {error}; correct the uri") from error
 
 
-def _hub(uri: str, rest: str, scratch: Path, patterns: Sequence[str]) -> Folder:
-    from huggingface_hub import HfApi, errors  # noqa: PLC0415 - slow, and seldom used
+def _hub(uri: str, rest: str, scratch: Path) -> "Hub":
+    from huggingface_hub import HfApi  # noqa: PLC0415 - slow, and seldom used
 
     match = _HUB.fullmatch(rest)
     if not match:
         raise UserError("InvalidSource", f"{uri} is not hf://org/name@revision")
     kind = "dataset" if match["data"] else "model"
-    folder = scratch / "hub"
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=_token())
-    try:
-        commit = api.repo_info(match["repo"], revision=match["revision"], repo_type=kind).sha
-        if not _COMMIT.fullmatch(match["revision"] or ""):
-            log.warning("%s may change; its commit is %s: name it to repeat this run", uri, commit)
-        api.snapshot_download(
-            match["repo"],
-            repo_type=kind,
-            revision=commit,
-            local_dir=folder,
-            allow_patterns=list(patterns),
-            max_workers=4,
+    with _hub_errors(uri):
+        info = api.repo_info(
+            match["repo"], revision=match["revision"], repo_type=kind, files_metadata=True
         )
+    if not _COMMIT.fullmatch(match["revision"] or ""):
+        log.warning("%s may change; its commit is %s: name it to repeat this run", uri, info.sha)
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+    folder = scratch / "hub"
+    return Hub(
+        uri=uri, api=api, repo=match["repo"], kind=kind, commit=info.sha, sizes=sizes, folder=folder
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hub:
+    """A commit of a repository of the Hugging Face hub; only files that are taken are fetched.
+
+    Attributes:
+        uri: For errors.
+        api: The hub's client.
+        repo: ``org/name``.
+        kind: ``model`` or ``dataset``.
+        commit: Of which the files are.
+        sizes: In bytes, by name.
+        folder: Where files go first.
+    """
+
+    uri: str
+    api: Any
+    repo: str
+    kind: str
+    commit: str
+    sizes: Mapping[str, int]
+    folder: Path
+
+    def names(self) -> list[str]:
+        """Returns the names that the hub lists."""
+        return sorted(self.sizes)
+
+    def size(self, name: str) -> int:
+        """Returns the size that the hub lists."""
+        return self.sizes[name]
+
+    def copy(self, name: str, folder: Path) -> Path:
+        """Fetches a file."""
+        _check_room(name, self.sizes[name], folder)
+        with _hub_errors(self.uri):
+            self.api.hf_hub_download(
+                self.repo,
+                name,
+                repo_type=self.kind,
+                revision=self.commit,
+                local_dir=self.folder,
+            )
+        path = Folder(root=self.folder).copy(name, folder)
+        (self.folder / name).unlink()
+        return path
+
+    def take(self, name: str, folder: Path, aside: Path) -> None:  # noqa: ARG002 - the protocol
+        """Fetches a file."""
+        self.copy(name, folder)
+
+
+@contextmanager
+def _hub_errors(uri: str) -> Iterator[None]:
+    from huggingface_hub import errors  # noqa: PLC0415 - as above
+
+    try:
+        yield
     except errors.LocalEntryNotFoundError as error:  # what an unreachable hub looks like
         raise _unavailable(uri, error) from error
     except (errors.GatedRepoError, errors.DisabledRepoError) as error:
@@ -266,8 +381,6 @@ def _hub(uri: str, rest: str, scratch: Path, patterns: Sequence[str]) -> Folder:
     except Exception as error:
         # The hub's client lets its HTTP library's errors through; which one that is has changed.
         raise _unavailable(uri, error) from error
-    shutil.rmtree(folder / ".cache", ignore_errors=True)
-    return Folder(root=folder)
 
 
 def _unavailable(uri: str, error: Exception) -> StageError:

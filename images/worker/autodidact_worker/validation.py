@@ -13,7 +13,8 @@ from autodidact_contract.records import Problem
 from autodidact_contract.stages import Sampling, Validation
 from autodidact_worker import distributed, models
 from autodidact_worker.distributed import Layout
-from autodidact_worker.generation import Request, TransformersGenerator, seed_key
+from autodidact_worker.generation import Request, seed_key
+from autodidact_worker.generation.transformers import TransformersGenerator
 from autodidact_worker.grading import Grader
 
 

@@ -269,19 +269,21 @@ def _at_work(graph: Graph, seen: Observed, standings: Mapping[str, Standing]) ->
     done = sum(stage.name in seen.artifacts for stage in graph.stages)
     at_work = f"{done} of {len(graph.stages)} stages done"
     for name, entry in standings.items():
-        if entry.current and idle_since(entry.current):
-            waiting = next((pod for pod in entry.current.pods if pod.waiting), None)
-            if waiting:
+        if job := entry.current:
+            idle = idle_since(job)
+            # One that waits although it runs is on a node that is lost.
+            held = [pod for pod in job.pods if pod.waiting and (idle or pod.phase == "Running")]
+            if held:
                 return Verdict(
                     phase="Running",
-                    reason=waiting.waiting,
-                    message=f"{name} waits: {waiting.waiting_message}",
+                    reason=held[0].waiting,
+                    message=f"{name} waits: {held[0].waiting_message}",
                 )
-            if entry.current.message:
+            if idle and job.message:
                 return Verdict(
                     phase="Running",
-                    reason=entry.current.reason,
-                    message=f"{name} waits: {entry.current.message}",
+                    reason=job.reason,
+                    message=f"{name} waits: {job.message}",
                 )
         if entry.state == "wait" and entry.books.failures:
             return Verdict(

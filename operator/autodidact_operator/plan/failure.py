@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from autodidact_contract.resources import JobStatus
-from autodidact_contract.stages import EXIT_STOPPED, EXIT_USER
+from autodidact_contract.stages import EXIT_STOPPED, EXIT_USER, Failure
 from autodidact_operator.plan.types import ObservedJob, ObservedPod
 
 Charge = Literal["user", "free", "memory", "bounded"]
@@ -57,7 +57,7 @@ def _of_pod(pod: ObservedPod, job: ObservedJob) -> Cause:
     told = pod.result.failure if pod.result else None
     where = f"Job {job.name}"
     if told and told.code == "user":
-        return Cause(charge="user", reason=_reason(told.reason), message=told.message)
+        return Cause(charge="user", reason=_reason(told.reason), message=_message(told, job))
     if pod.exit_code == EXIT_USER:
         return Cause(
             charge="user",
@@ -74,13 +74,19 @@ def _of_pod(pod: ObservedPod, job: ObservedJob) -> Cause:
             "the batch size",
         )
     if told:
-        return Cause(charge="bounded", reason=_reason(told.reason), message=told.message)
+        return Cause(charge="bounded", reason=_reason(told.reason), message=_message(told, job))
     code = "" if pod.exit_code is None else f" with exit code {pod.exit_code}"
+    said = f": {pod.message}" if pod.message else f"{code}; see kubectl logs job/{job.name}"
     return Cause(
         charge="bounded",
-        reason=pod.container_reason or "WorkerFailed",
-        message=f"{where} failed{code}; see kubectl logs job/{job.name}",
+        reason=pod.reason or pod.container_reason or "WorkerFailed",
+        message=f"{where} failed{said}",
     )
+
+
+def _message(told: Failure, job: ObservedJob) -> str:
+    """Returns a worker's message with the name of its stage, as a Job may have several."""
+    return told.message if told.stage in ("", job.job) else f"{told.stage}: {told.message}"
 
 
 def _reason(told: str) -> str:

@@ -110,7 +110,12 @@ class Graph:
 
 @dataclass(frozen=True, kw_only=True)
 class ObservedPod:
-    """A pod of one of our Jobs."""
+    """A pod of one of our Jobs.
+
+    Attributes:
+        reason: Why the kubelet ended or refused it, where that is not its container's doing.
+        message: The same in a sentence.
+    """
 
     index: int
     phase: Literal["Pending", "Running", "Succeeded", "Failed"]
@@ -119,6 +124,8 @@ class ObservedPod:
     container_reason: str = ""
     result: Result | None = None
     disrupted: bool = False
+    reason: str = ""
+    message: str = ""
     waiting: str = ""
     waiting_message: str = ""
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from autodidact_contract.artifacts import PART_ITEMS, Mean, part_name, shard_parts
 from autodidact_contract.records import Battle, RankedReplies, Ranking
 from autodidact_contract.stages import OPPONENTS, Evaluate
-from autodidact_worker import contests, judging, metrics, rows, rubrics
+from autodidact_worker import contests, generation, judging, metrics, rows, rubrics
 from autodidact_worker.contests import Judge, Meeting, Quality, Verdict
 from autodidact_worker.frame import Context, Output
-from autodidact_worker.generation import Request, TransformersGenerator, seed_key
+from autodidact_worker.generation import Generator, Request, seed_key
 from autodidact_worker.rubrics import Rubric
 
 
@@ -70,11 +70,11 @@ def run(context: Context) -> Output:
             more, shares = metrics.battle_metrics(met, opponent)
             counts |= more
             figures |= shares
-    return Output(counts=counts, metrics=figures)
+    return Output(counts=counts, metrics=figures, engine=steps.engine)
 
 
 class _Steps:
-    """Progress over all phases, in completions."""
+    """Progress over all phases, in completions, and what samples in them."""
 
     def __init__(self, context: Context, parts: list[_Part], judge: Judge | None) -> None:
         config: Evaluate = context.config
@@ -85,10 +85,17 @@ class _Steps:
         fought = judge.orders * (len(models) - 1) if judge else 0
         self._context = context
         self._done, self._total = 0, judged + (answered + fought) * asked
+        self.engine = ""
 
     def __call__(self, made: int) -> None:
         self._done += made
         self._context.progress(self._done, self._total)
+
+    def generator(self, model: str) -> Generator:
+        """Returns the generator on an input model, for the next phase."""
+        found = generation.load(self._context.inputs[model].path)
+        self.engine = found.engine
+        return found
 
 
 def _identity(context: Context, name: str) -> str:
@@ -127,7 +134,7 @@ def _rank(
         for row in part.rows
         for index, reply in enumerate(row.replies)
     ]
-    generator = TransformersGenerator.load(context.inputs["model"].path)
+    generator = steps.generator("model")
     found = generator.generate(requests, config.contest.judge_sampling, steps, context.stopping)
     scores: list[float | None] = []
     for completions in found:
@@ -154,7 +161,7 @@ def _answer(context: Context, model: str, parts: list[_Part], steps: _Steps) -> 
     name = _identity(context, model)
     for part in parts:
         if name not in part.replies:
-            generator = TransformersGenerator.load(context.inputs[model].path)
+            generator = steps.generator(model)
             part.replies[name] = contests.answer(
                 *(generator, part.prompts, config.contest, config.seed, steps, context.stopping)
             )

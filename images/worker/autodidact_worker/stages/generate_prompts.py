@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 from autodidact_contract.records import Instruction, Prompt
 from autodidact_contract.stages import GeneratePrompts
-from autodidact_worker import prompting, rows, rubrics
+from autodidact_worker import generation, prompting, rows, rubrics
 from autodidact_worker.errors import UserError
 from autodidact_worker.frame import Context, Output
-from autodidact_worker.generation import Completion, Request, TransformersGenerator, seed_key
+from autodidact_worker.generation import Completion, Generator, Request, seed_key
 from autodidact_worker.rubrics import Rubric
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def run(context: Context) -> Output:
     config: GeneratePrompts = context.config
     rubric = rubrics.get(config.rubric)
     pools = _pools(context)
-    generator = TransformersGenerator.load(context.inputs["model"].path)
+    generator = generation.load(context.inputs["model"].path)
     budget = config.attempts_per_prompt * config.count
     attempts = 0
     while pools.missing and attempts < budget:
@@ -92,7 +92,7 @@ def run(context: Context) -> Output:
     rows.write_parts(context.out, "prompts", pools.accepted)
     figures, metrics = prompting.diversity(pools.accepted)
     counts = {"accepted": len(pools.accepted), **pools.counts, **figures}
-    return Output(counts=counts, metrics=metrics)
+    return Output(counts=counts, metrics=metrics, engine=generator.engine)
 
 
 def _pools(context: Context) -> _Pools:
@@ -116,7 +116,7 @@ def _pools(context: Context) -> _Pools:
 
 def _round(
     context: Context,
-    generator: TransformersGenerator,
+    generator: Generator,
     calls: list[prompting.Call],
     first: int,
     counts: Counter[str],

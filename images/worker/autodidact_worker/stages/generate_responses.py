@@ -5,9 +5,9 @@ from collections import Counter
 from autodidact_contract.artifacts import Mean, part_name
 from autodidact_contract.records import Prompt, Response
 from autodidact_contract.stages import GenerateResponses
-from autodidact_worker import rows
+from autodidact_worker import generation, rows
 from autodidact_worker.frame import Context, Output
-from autodidact_worker.generation import Request, TransformersGenerator, seed_key
+from autodidact_worker.generation import Generator, Request, seed_key
 
 
 def run(context: Context) -> Output:
@@ -22,7 +22,7 @@ def run(context: Context) -> Output:
     counts["skipped-too-long"] = 0
     characters = 0
     if parts:
-        generator = TransformersGenerator.load(context.inputs["model"].path)
+        generator = generation.load(context.inputs["model"].path)
     for number, prompts in parts:
         done = counts["responses"] + counts["skipped-too-long"] * context.config.per_prompt
         written = _replies(context, generator, prompts, done, total)
@@ -39,12 +39,12 @@ def run(context: Context) -> Output:
         "tokens": Mean(total=float(counts["tokens"]), weight=weight),
         "characters": Mean(total=float(characters), weight=weight),
     }
-    return Output(counts=counts, metrics=metrics)
+    return Output(counts=counts, metrics=metrics, engine=generator.engine if parts else "")
 
 
 def _replies(
     context: Context,
-    generator: TransformersGenerator,
+    generator: Generator,
     prompts: list[Prompt],
     done: int,
     total: int,

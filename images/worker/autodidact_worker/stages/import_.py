@@ -15,7 +15,17 @@ from autodidact_contract.base import Schema, digest
 from autodidact_contract.records import Evaluation, Instruction, Question, RankedReplies
 from autodidact_contract.stages import RUBRICS, Import
 from autodidact_store.artifacts import manifests
-from autodidact_worker import judging, rows, rubrics, safety, sources, toy, toy_reft
+from autodidact_worker import (
+    configs,
+    judging,
+    rows,
+    rubrics,
+    safety,
+    sources,
+    templates,
+    toy,
+    toy_reft,
+)
 from autodidact_worker.errors import UserError
 from autodidact_worker.frame import Context, Output
 
@@ -66,10 +76,11 @@ TOYS = {
 }
 """Built-in tasks by the first part of the URI."""
 
+MAX_DATA = 1 << 30
+"""Bytes of imported rows, which are held in memory to be checked."""
+
 SHOWN = 5
 """Examples at most that an error names."""
-
-_MODEL_FILES = ("model*.safetensors", *sorted(safety.ALLOWED))
 
 
 def run(context: Context) -> Output:
@@ -130,21 +141,27 @@ def _artifact(context: Context) -> Output:
 
 
 def _model(context: Context) -> Output:
-    source = _source(context, _MODEL_FILES)
+    source = _source(context)
     chosen = safety.select(source.names())
     if chosen.ignored:
         log.info("left behind: %s", ", ".join(chosen.ignored[:20]))
     external = []
     checked = context.scratch / "model"
     checked.mkdir()
+
+    def take(names: Iterable[str]) -> None:
+        for name in names:
+            safety.check_size(name, source.size(name))
+            found = source.take(name, context.out, checked)
+            external.extend([found] if found else [])
+            context.progress(len(external) + len(list(context.out.iterdir())), len(chosen.taken))
+
     # Small files first: what they say may spare us the weights.
-    for name in sorted(chosen.taken, key=lambda name: (_is_weights(name), name)):
-        if not _is_weights(name):
-            _check_size(source.copy(name, checked))
-        found = source.take(name, context.out)
-        external += [found] if found else []
-        context.progress(len(external) + len(list(context.out.iterdir())), len(chosen.taken))
-    safety.check_parts(checked, chosen.taken)
+    take(name for name in chosen.taken if not safety.is_weights(name))
+    small = checked if external else context.out
+    safety.check_parts(small, chosen.taken)
+    templates.check(small)
+    take(filter(safety.is_weights, chosen.taken))
     if not external:
         safety.check(context.out)
     return _measured(context.out, external, chosen)
@@ -152,19 +169,39 @@ def _model(context: Context) -> Output:
 
 def _data(context: Context) -> Output:
     config: Import = context.config
-    source = _source(context, ("*.jsonl",))
+    source = _source(context)
     found = [name for name in source.names() if name.endswith((".jsonl", ".json"))]
     if len(found) != 1:
-        shown = ", ".join(source.names()[:5])
         raise UserError(
             "InvalidSource",
-            f"{config.uri} must be one .jsonl file, but there are {len(found)} (found: {shown}); "
-            "name the file in the uri",
+            f"{config.uri} must be one .jsonl file, but there are {len(found)} (found: "
+            f"{safety.few(source.names())}); name the file in the uri; archives are not unpacked",
+        )
+    size = source.size(found[0])
+    if size > MAX_DATA:
+        raise UserError(
+            "InvalidData",
+            f"{safety.shown(found[0])} has {size} bytes, more than the {MAX_DATA} that rows may "
+            "have; give fewer rows",
         )
     path = source.copy(found[0], context.scratch)
+    _check_lines(path)
     output = _counted(config.content, path)
     path.rename(context.out / rows.DATA)
     return output
+
+
+def _check_lines(path: Path) -> None:
+    """Refuses lines that another parser could read differently, such as with a key twice."""
+    for number, line in enumerate(rows.lines(path), 1):
+        try:
+            configs.parse_json(line.strip() or b"{}")
+        except (ValueError, RecursionError) as error:
+            raise UserError(
+                "InvalidData",
+                f"{path.name} line {number}: {str(error)[:200]}; write one JSON object a line, in "
+                "UTF-8 without a byte order mark",
+            ) from error
 
 
 def _counted(content: str, path: Path) -> Output:
@@ -212,9 +249,9 @@ def _check_score(row: Evaluation, name: str) -> None:
         )
 
 
-def _source(context: Context, patterns: tuple[str, ...]) -> sources.Source:
+def _source(context: Context) -> sources.Source:
     config: Import = context.config
-    return sources.resolve(config.uri, context.store, context.scratch, context.stopping, patterns)
+    return sources.resolve(config.uri, context.store, context.scratch, context.stopping)
 
 
 def _measured(out: Path, external: list[File], chosen: safety.Selection) -> Output:
@@ -223,13 +260,3 @@ def _measured(out: Path, external: list[File], chosen: safety.Selection) -> Outp
         counts={"files": len(sizes), "bytes": sum(sizes), "ignored": len(chosen.ignored)},
         external=tuple(external),
     )
-
-
-def _is_weights(name: str) -> bool:
-    return bool(safety.WEIGHTS.fullmatch(name))
-
-
-def _check_size(path: Path) -> None:
-    """Refuses JSON that names code at once, before the weights are fetched."""
-    if path.name.endswith(".json"):
-        safety.check_json(path)

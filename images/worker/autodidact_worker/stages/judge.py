@@ -5,9 +5,9 @@ from collections import Counter
 from autodidact_contract.artifacts import part_name
 from autodidact_contract.records import Judged, Response
 from autodidact_contract.stages import Judge
-from autodidact_worker import judging, rows, rubrics
+from autodidact_worker import generation, judging, rows, rubrics
 from autodidact_worker.frame import Context, Output
-from autodidact_worker.generation import Request, TransformersGenerator, seed_key
+from autodidact_worker.generation import Generator, Request, seed_key
 from autodidact_worker.scoring import Scores
 
 
@@ -23,14 +23,18 @@ def run(context: Context) -> Output:
     scores = Scores()
     done = 0
     if parts:
-        generator = TransformersGenerator.load(context.inputs["model"].path)
+        generator = generation.load(context.inputs["model"].path)
     for number, replies in parts:
         judged = _judge(context, generator, replies, done, total)
         rows.write(context.out / part_name("judged", number), judged)
         done += len(replies) * context.config.votes
         counts += count(judged)
         scores.add(judged)
-    return Output(counts=counts + scores.counts, metrics=scores.metrics())
+    return Output(
+        counts=counts + scores.counts,
+        metrics=scores.metrics(),
+        engine=generator.engine if parts else "",
+    )
 
 
 def count(judged: list[Judged]) -> Counter[str]:
@@ -46,7 +50,7 @@ def count(judged: list[Judged]) -> Counter[str]:
 
 def _judge(
     context: Context,
-    generator: TransformersGenerator,
+    generator: Generator,
     replies: list[Response],
     done: int,
     total: int,

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from autodidact_contract.artifacts import Mean, part_name, shard_parts
 from autodidact_contract.records import AnswerSample, Problem
 from autodidact_contract.stages import Sample
-from autodidact_worker import answers, rows
+from autodidact_worker import answers, generation, rows
 from autodidact_worker.frame import Context, Output
-from autodidact_worker.generation import Completion, Request, TransformersGenerator, seed_key
+from autodidact_worker.generation import Completion, Generator, Request, seed_key
 from autodidact_worker.grading import Grade, Grader
 
 GREEDY = -1
@@ -36,13 +36,13 @@ def run(context: Context) -> Output:
     tally = _Tally()
     tick = _ticker(context, sum(map(len, parts.values())))
     if parts:
-        generator = TransformersGenerator.load(context.inputs["model"].path)
+        generator = generation.load(context.inputs["model"].path)
     with Grader(config.answers) as grader:
         for number, chunk in parts.items():
             written = _answer(context, generator, grader, chunk, tick)
             rows.write(context.out / part_name("samples", number), written)
             tally.add(chunk, written)
-        return tally.output(grader.counts())
+        return tally.output(grader.counts(), generator.engine if parts else "")
 
 
 def _ticker(context: Context, questions: int) -> Callable[[int], None]:
@@ -59,7 +59,7 @@ def _ticker(context: Context, questions: int) -> Callable[[int], None]:
 
 def _answer(
     context: Context,
-    generator: TransformersGenerator,
+    generator: Generator,
     grader: Grader,
     problems: Sequence[Problem],
     tick: Callable[[int], None],
@@ -146,11 +146,12 @@ class _Tally:
         self._counts["unique-texts"] += sum(map(len, texts.values()))
         self._values += sum(map(len, values.values()))
 
-    def output(self, graded: dict[str, int]) -> Output:
-        """Returns counts and means."""
+    def output(self, graded: dict[str, int], engine: str) -> Output:
+        """Returns counts and means, and what sampled."""
         counts = self._counts
         return Output(
             counts={**counts, **graded},
+            engine=engine,
             metrics={
                 "accuracy": _mean(self._right, counts["answers"]),
                 "greedyAccuracy": _mean(self._greedy_right, self._greedy),

@@ -7,6 +7,7 @@ advantage of an answer is (reward - mean) / (std + 1e-4) in its group, with n - 
 
 import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -39,6 +40,9 @@ from autodidact_worker.trainers.measuring import Measuring
 from autodidact_worker.training import Start, micro_batches
 
 log = logging.getLogger(__name__)
+
+UNFELT = math.ulp(0.0)
+"""A weight that is not 0, but whose product with any finite number of the loss is."""
 
 
 def train(
@@ -127,7 +131,8 @@ def arguments(context: Context, layout: Layout) -> GRPOConfig:
         epsilon=config.clip_ratio,
         epsilon_high=None,  # the same
         delta=None,
-        beta=config.beta,
+        # TRL measures the KL only where it has a weight.
+        beta=config.beta or (0.0 if config.max_kl is None else UNFELT),
         use_bias_correction_kl=False,
         # Section 4.1.2: rewards are normalised in their group.
         scale_rewards="group",

@@ -142,7 +142,12 @@ def output(trainer: Any, counts: Mapping[str, int]) -> Output:
             graded = grading.added(graded, theirs)
         found |= counted | graded
         metrics |= measured
-    return Output(counts=found, metrics=metrics)
+    return Output(
+        counts=found,
+        metrics=metrics,
+        world_size=trainer.layout.world,
+        deepspeed=trainer.layout.engine,
+    )
 
 
 def row_counts(trainer: Any, rows: Sequence[Row], taken: Sequence[int]) -> dict[str, int]:

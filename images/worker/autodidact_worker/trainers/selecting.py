@@ -17,7 +17,7 @@ from autodidact_worker import contests, distributed, models, rows
 from autodidact_worker.contests import Meeting
 from autodidact_worker.distributed import Layout
 from autodidact_worker.frame import Context
-from autodidact_worker.generation import TransformersGenerator
+from autodidact_worker.generation.transformers import TransformersGenerator
 from autodidact_worker.selection import Check, Choice
 from autodidact_worker.validation import evaluating
 

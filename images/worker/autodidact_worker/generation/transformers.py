@@ -1,4 +1,4 @@
-"""Sampling that does not depend on how the requests were batched or sharded.
+"""Sampling in this process, which does not depend on how the requests were batched or sharded.
 
 Each token is the argmax of log-probability plus Gumbel noise, which is a draw from the softmax.
 The noise is a hash of (row key, step, token), where the row key is the sha256 of the seed, stage,
@@ -7,19 +7,19 @@ in any batch. Logits themselves differ by about 1e-6 between paddings; batches a
 from one call's requests in a fixed order, and callers pass the requests of one part file.
 """
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator as Stream
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import torch
+import transformers
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from autodidact_contract.stages import Sampling
 from autodidact_worker import models
-from autodidact_worker.errors import StoppedError, UserError
+from autodidact_worker.generation import Completion, Generator, Row
 
 BATCH_TOKENS = 1 << 16
 """Rows times longest row of a batch: about 20 GB of cache for a 70B model, all of a toy part."""
@@ -28,69 +28,6 @@ BATCH_LOGITS = 1 << 25
 """Rows times vocabulary of a batch: the noise is computed in int64, 256 MiB at this size."""
 
 _MASK = 0xFFFFFFFF
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """Sample ``n`` completions of a prompt.
-
-    Attributes:
-        id: Names the request in errors.
-        prompt: The user's text, before any chat template.
-        n: Number of samples.
-        seed_key: Everything the noise depends on besides the sample index, see ``seed_key``.
-        max_new_tokens: Tokens of a completion at most, if that is less than the sampling's.
-        ids: The prompt's tokens, from who has them already.
-    """
-
-    id: str
-    prompt: str
-    n: int
-    seed_key: str
-    max_new_tokens: int | None = None
-    ids: Sequence[int] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Completion:
-    """One sample.
-
-    Attributes:
-        text: Without special tokens.
-        tokens: Number of its tokens, without the end token.
-        finish: Whether it ended by itself.
-        ids: Its tokens, with the end token if it ended by itself.
-    """
-
-    text: str
-    tokens: int
-    finish: Literal["stop", "length"]
-    ids: tuple[int, ...] = ()
-
-
-Tick = Callable[[int], None]
-"""Called after each batch with the number of completions it made."""
-
-
-class Generator(Protocol):
-    """Whatever turns prompts into completions."""
-
-    def fits(self, prompt: str, sampling: Sampling) -> bool:
-        """Returns whether prompt and new tokens together fit the model's context."""
-
-    def generate(
-        self,
-        requests: Sequence[Request],
-        sampling: Sampling,
-        tick: Tick = ...,
-        stopping: Callable[[], bool] = ...,
-    ) -> list[list[Completion]]:
-        """Returns the completions of each request, in order."""
-
-
-def seed_key(seed: int, stage: str, name: str) -> str:
-    """Returns the seed key of a request: the run's seed, the stage kind and what it is about."""
-    return f"{seed}/{stage}/{name}"
 
 
 def by_length(lengths: Sequence[int], tokens: int | None = None) -> Iterator[list[int]]:
@@ -108,17 +45,10 @@ def by_length(lengths: Sequence[int], tokens: int | None = None) -> Iterator[lis
         start += size
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Row:
-    request: int
-    sample: int
-    ids: list[int]
-    key: tuple[int, int]
-    room: int
-
-
-class TransformersGenerator:
+class TransformersGenerator(Generator):
     """``generate`` of transformers in left-padded, length-sorted batches."""
+
+    engine = f"transformers {transformers.__version__}"
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         """Samples from a model as it is whenever ``generate`` is called.
@@ -127,11 +57,11 @@ class TransformersGenerator:
             model: In evaluation mode while it generates.
             tokenizer: Its tokenizer.
         """
-        self.model, self.tokenizer = model, tokenizer
-        self._context = models.context_tokens(model)
-        self._ends = models.stop_ids(model, tokenizer)
+        ends = models.stop_ids(model, tokenizer)
+        super().__init__(tokenizer, models.context_tokens(model), ends)
+        self.model = model
         self._settings = GenerationConfig(
-            eos_token_id=self._ends, pad_token_id=tokenizer.pad_token_id, do_sample=False
+            eos_token_id=ends, pad_token_id=tokenizer.pad_token_id, do_sample=False
         )
 
     @classmethod
@@ -139,55 +69,13 @@ class TransformersGenerator:
         """Returns a generator on the model at ``path``, or on the one kept from an earlier stage."""
         return cls(*models.load(path))
 
-    def fits(self, prompt: str, sampling: Sampling) -> bool:
-        """Returns whether prompt and new tokens together fit the model's context."""
-        length = len(models.prompt_ids(self.tokenizer, prompt))
-        return self._room(length, sampling.max_new_tokens)
+    def _run(
+        self, rows: list[Row], sampling: Sampling
+    ) -> Stream[Sequence[tuple[Row, Completion]], None, None]:
+        for batch in self._batches(rows, sampling):
+            yield list(zip(batch, self._sample(batch, sampling), strict=True))
 
-    def generate(
-        self,
-        requests: Sequence[Request],
-        sampling: Sampling,
-        tick: Tick = lambda _: None,
-        stopping: Callable[[], bool] = lambda: False,
-    ) -> list[list[Completion]]:
-        """Returns the completions of each request, in order.
-
-        Raises:
-            UserError: ``PromptTooLong``, naming the request; ask ``fits`` first to skip it.
-            StoppedError: ``stopping`` said so between two batches.
-        """
-        found: list[dict[int, Completion]] = [{} for _ in requests]
-        for batch in self._batches(self._rows(requests, sampling), sampling):
-            if stopping():
-                raise StoppedError
-            for row, completion in zip(batch, self._sample(batch, sampling), strict=True):
-                found[row.request][row.sample] = completion
-            tick(len(batch))
-        return [[found[i][j] for j in range(r.n)] for i, r in enumerate(requests)]
-
-    def _room(self, length: int, new: int) -> bool:
-        return self._context is None or length + new <= self._context
-
-    def _rows(self, requests: Sequence[Request], sampling: Sampling) -> list[_Row]:
-        rows = []
-        for number, request in enumerate(requests):
-            ids = list(request.ids or models.prompt_ids(self.tokenizer, request.prompt))
-            if not self._room(len(ids), request.max_new_tokens or sampling.max_new_tokens):
-                raise UserError(
-                    "PromptTooLong",
-                    f"prompt {request.id} has {len(ids)} tokens, which with maxNewTokens "
-                    f"{sampling.max_new_tokens} exceeds the model's context of {self._context}; "
-                    "shorten it or lower maxNewTokens",
-                )
-            room = min(request.max_new_tokens or sampling.max_new_tokens, sampling.max_new_tokens)
-            for sample in range(request.n):
-                key = _row_key(request.seed_key, sample)
-                rows.append(_Row(request=number, sample=sample, ids=ids, key=key, room=room))
-        # Longest first, so that memory runs out at the start or never; ties keep their order.
-        return sorted(rows, key=lambda row: -len(row.ids))
-
-    def _batches(self, rows: list[_Row], sampling: Sampling) -> Iterator[list[_Row]]:
+    def _batches(self, rows: list[Row], sampling: Sampling) -> Iterator[list[Row]]:
         vocabulary = self.model.get_output_embeddings().weight.shape[0]
         start = 0
         while start < len(rows):
@@ -197,7 +85,7 @@ class TransformersGenerator:
             start += size
 
     @torch.inference_mode()
-    def _sample(self, batch: list[_Row], sampling: Sampling) -> list[Completion]:
+    def _sample(self, batch: list[Row], sampling: Sampling) -> list[Completion]:
         width = max(len(row.ids) for row in batch)
         pad = self.tokenizer.pad_token_id
         ids = torch.tensor([[pad] * (width - len(r.ids)) + r.ids for r in batch])  # (B, T)
@@ -227,25 +115,6 @@ class TransformersGenerator:
             yield
         finally:
             self.model.generation_config = kept
-
-    def _completions(self, rows: list[list[int]]) -> list[Completion]:
-        kept, ends = [], []
-        for row in rows:
-            end = next((i for i, token in enumerate(row) if token in self._ends), None)
-            kept.append(row[:end])
-            ends.append([] if end is None else [row[end]])
-        texts = self.tokenizer.batch_decode(
-            kept, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return [
-            Completion(
-                text=text,
-                tokens=len(ids),
-                finish="stop" if end else "length",
-                ids=(*ids, *end),
-            )
-            for text, ids, end in zip(texts, kept, ends, strict=True)
-        ]
 
 
 class GumbelNoise(LogitsProcessor):
@@ -316,8 +185,3 @@ def _mix(value: torch.Tensor) -> torch.Tensor:
     value = ((value ^ (value >> 16)) * 0x85EBCA6B) & _MASK
     value = ((value ^ (value >> 13)) * 0xC2B2AE35) & _MASK
     return value ^ (value >> 16)
-
-
-def _row_key(seed: str, sample: int) -> tuple[int, int]:
-    raw = hashlib.sha256(f"{seed}/{sample}".encode()).digest()
-    return int.from_bytes(raw[:4], "big"), int.from_bytes(raw[4:8], "big")
