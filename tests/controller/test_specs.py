@@ -87,10 +87,8 @@ SERVERS = (*PREFIXES, "https://judge.example", "https://both.example/{namespace}
 )
 def test_open_servers_are_asked(where: str, url: str) -> None:
     """A prefix opens the server's addresses, with a slash at its end or without."""
-    _, graph = interpret(BY_KIND["SelfRewardRun"], asking(where, url), SERVERS)
-    stages = [
-        stage for stage in graph.stages if "server=" in str(stage.config).replace("server=None", "")
-    ]
+    run = interpret(BY_KIND["SelfRewardRun"], asking(where, url), SERVERS)
+    stages = [stage for stage in graph(run.spec).stages if url in stage.config.model_dump_json()]
     assert {stage.config.stage for stage in stages} == {
         "evaluate" if where == "evaluation" else "train-dpo"
     }
@@ -119,8 +117,8 @@ def test_closed_servers_are_refused(where: str, url: str) -> None:
 def test_a_secret_opens_a_server() -> None:
     """It is mounted where the server is asked, and nowhere else."""
     given = asking("checkpoints", "https://elsewhere.example/v1", secretName="keys")
-    _, graph = interpret(BY_KIND["SelfRewardRun"], given, PREFIXES)
-    secrets = {stage.name: stage.secret for stage in graph.stages if stage.secret}
+    run = interpret(BY_KIND["SelfRewardRun"], given, PREFIXES)
+    secrets = {stage.name: stage.secret for stage in graph(run.spec).stages if stage.secret}
     assert secrets == {"train-dpo-1": "keys", "train-dpo-2": "keys"}
 
 
