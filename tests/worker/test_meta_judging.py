@@ -10,7 +10,7 @@ import pytest
 from autodidact_contract.records import Judged, JudgedJudgements, JudgementBattle, Pair, Vote
 from autodidact_contract.stages import BuildJudgePairs, Input, MetaJudge, Sampling
 from autodidact_worker import judging, meta_judging, rows, rubrics
-from autodidact_worker.generation import Completion, TransformersGenerator
+from autodidact_worker.generation import Completion, Generator
 
 ADDITIVE, TOY = rubrics.get("additive-v1"), rubrics.get("toy-copy-v1")
 META = MetaJudge(
@@ -274,8 +274,8 @@ def test_judgements_are_compared_in_both_orders(
         shown.extend(request.prompt for request in requests)
         return [[Completion(text="Verdict: A", tokens=3, finish="stop")] for _ in requests]
 
-    monkeypatch.setattr(TransformersGenerator, "generate", generate)
-    monkeypatch.setattr(TransformersGenerator, "fits", lambda *_: True)
+    monkeypatch.setattr(Generator, "generate", generate)
+    monkeypatch.setattr(Generator, "fits", lambda *_: True)
     votes = [vote(4, "Good.\nScore: 4"), vote(2, "Bad.\nScore: 2"), vote(3, "Good.\nScore: 3")]
     additive = META.model_copy(update={"rubric": "additive-v1"})
     given = bench.run(

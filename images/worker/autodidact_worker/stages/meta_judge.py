@@ -10,9 +10,9 @@ from itertools import groupby
 from autodidact_contract.artifacts import Mean, part_name
 from autodidact_contract.records import Judged, JudgedJudgements, JudgementBattle
 from autodidact_contract.stages import MetaJudge
-from autodidact_worker import meta_judging, rows, rubrics
+from autodidact_worker import generation, meta_judging, rows, rubrics
 from autodidact_worker.frame import Context, Output
-from autodidact_worker.generation import Request, TransformersGenerator, seed_key
+from autodidact_worker.generation import Generator, Request, seed_key
 
 
 def run(context: Context) -> Output:
@@ -36,13 +36,18 @@ def run(context: Context) -> Output:
         chosen = [meta_judging.most_disputed(list(group), config.seed) for _, group in groups]
         parts.append((number, chosen))
     total = 2 * sum(len(meta_judging.meetings(row)) for _, part in parts for row in part if row)
-    comparing = _Comparing(context, total)
+    generator = generation.load(context.inputs["model"].path) if total else None
+    comparing = _Comparing(context, generator, total)
     for number, part in parts:
         found = comparing.compare([row for row in part if row])
         rows.write(context.out / part_name("battles", number), found)
         comparing.counts["prompts"] += len(part)
         comparing.counts["skipped-undisputed"] += part.count(None)
-    return Output(counts=comparing.counts, metrics=comparing.metrics())
+    return Output(
+        counts=comparing.counts,
+        metrics=comparing.metrics(),
+        engine=generator.engine if generator else "",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +72,13 @@ class _Question:
 class _Comparing:
     """Comparisons of one part after the other, and what became of them."""
 
-    def __init__(self, context: Context, total: int) -> None:
+    def __init__(self, context: Context, generator: Generator | None, total: int) -> None:
         self.counts: Counter[str] = Counter(battles=0)
         self.counts.update({f"verdicts-{kind}": 0 for kind in ("first", "second", "tie")})
         self.counts["verdicts-unreadable"] = self.counts["skipped-too-long"] = 0
         self._higher, self._different = 0, 0
         self._context, self._rubric = context, rubrics.get(context.config.rubric)
-        self._done, self._total = 0, total
+        self._generator, self._done, self._total = generator, 0, total
 
     def compare(self, judged: list[Judged]) -> list[JudgedJudgements]:
         """Returns replies with the battles of their judgements."""
@@ -115,9 +120,9 @@ class _Comparing:
     def _ask(self, questions: list[_Question]) -> dict[str, meta_judging.Winner]:
         """Returns who wins each comparison that fits, by its name."""
         config: MetaJudge = self._context.config
-        if not questions:
+        generator = self._generator
+        if generator is None:
             return {}
-        generator = TransformersGenerator.load(self._context.inputs["model"].path)
         asked = {
             q.name: meta_judging.render(
                 self._rubric, q.row, *(q.texts[::-1] if q.swapped else q.texts)
