@@ -71,6 +71,7 @@ def run(tmp_path: Path, llama: Path) -> Run:
         place = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
         inputs = {"model": model}
         names = ("instructions", "evaluations", "questions", "pairs", "judge-pairs")
+        names += ("positives-1", "positives-2")
         given = {k: fields.pop(k) for k in names if k in fields}
         if kind is train_sft and not given:
             given = {"instructions": INSTRUCTIONS}
@@ -267,6 +268,14 @@ def test_sft_learns_replies_and_judgements(run: Run) -> None:
         "tokenizer_config.json",
         "training_log.jsonl",
     }
+
+
+def test_positives_are_learned_beside_the_seed_data(run: Run) -> None:
+    """Those of all rounds, also where a round found none; as if they were instructions."""
+    first, second = INSTRUCTIONS[:15], INSTRUCTIONS[15:]
+    out, output = run(instructions=first, **{"positives-1": second, "positives-2": []})
+    assert output.counts["rows"] == 20
+    assert digest(out) == digest(run(instructions=INSTRUCTIONS)[0])
 
 
 def test_only_targets_are_learned(llama: Path, tmp_path: Path, monkeypatch: Any) -> None:

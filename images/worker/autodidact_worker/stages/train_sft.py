@@ -3,6 +3,8 @@
 - **Instructions and judgements**: M1 of self-rewarding. Judgements are learned in the judge's own
   prompt: that the model can judge is what the rest of the method stands on. Source: arXiv
   2401.10020 section 2.1 and 3.1.3; the number of epochs is not in the paper.
+- **Positives**: replies that got the best score in a round, beside the seed data. Source: arXiv
+  2401.10020 section 2.4, the contrast to learning from pairs.
 - **Questions**: the warm-up of ReFT, and its baselines that are SFT. Source: arXiv 2401.08967
   section 4.3.
 
@@ -25,8 +27,8 @@ from autodidact_worker.training import Row, Start
 def run(context: Context) -> Output:
     """Trains and writes the model and its curve (``training_log.jsonl``).
 
-    Inputs: model; at least one of instructions, evaluations, questions; validation for
-    ``config.validation``.
+    Inputs: model; at least one of instructions, evaluations, questions; positives-<t> of any
+    rounds; validation for ``config.validation``.
 
     Raises:
         UserError: ``NothingToLearn``, or a row or the model cannot be used; see ``sft``.
@@ -36,7 +38,12 @@ def run(context: Context) -> Output:
     layout = Layout.of_environment()
     distributed.join(layout)
     begin = training.start(context.inputs["model"].path, config, layout)
-    texts = _instructions(context) + _evaluations(context) + _questions(context)
+    texts = [
+        *_instructions(context),
+        *_positives(context),
+        *_evaluations(context),
+        *_questions(context),
+    ]
     if not texts:
         raise UserError(
             "NothingToLearn",
@@ -67,6 +74,18 @@ def _instructions(context: Context) -> list[tuple[str, str, str]]:
     return [
         (f"instructions row {number}", row.prompt, row.response)
         for number, row in enumerate(rows.read(path, Instruction), 1)
+    ]
+
+
+def _positives(context: Context) -> list[tuple[str, str, str]]:
+    """Returns what the rounds added; one of them may have found nothing."""
+    names = sorted(name for name in context.inputs if name.startswith("positives-"))
+    return [
+        (f"{name} row {number}", row.prompt, row.response)
+        for name in names
+        for number, row in enumerate(
+            rows.read(context.inputs[name].path / rows.DATA, Instruction, empty=True), 1
+        )
     ]
 
 
