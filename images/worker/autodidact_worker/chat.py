@@ -1,5 +1,6 @@
-"""A server that speaks OpenAI's chat completions, as a generator.
+"""A server that speaks OpenAI's chat completions and judges: it is asked as a generator is.
 
+Unlike the engines of ``generation`` it has a model that is not ours, and no tokenizer to ask.
 It is not trusted: redirects are not followed, for the key would go along; an answer has a size and
 a time. A prompt that the server does not take, and an answer without a text, become an empty
 completion, which whoever reads it counts; only what would hold for every prompt is an error.

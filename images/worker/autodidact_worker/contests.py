@@ -227,7 +227,7 @@ class _Server:
 
 
 def _asked(
-    generator: Generator,
+    generator: Generator | ChatGenerator,
     meetings: Sequence[Meeting],
     contest: Contest,
     seed: int,

@@ -13,7 +13,7 @@ from typing import Any
 from autodidact_contract.artifacts import Mean
 from autodidact_contract.records import SeedPrompt
 from autodidact_contract.stages import Selection
-from autodidact_worker import contests, distributed, models, rows
+from autodidact_worker import contests, distributed, generation, rows
 from autodidact_worker.contests import Meeting
 from autodidact_worker.distributed import Layout
 from autodidact_worker.frame import Context
@@ -48,7 +48,7 @@ class ByBattles:
             config.contest, self._seed, referee.path if referee else None
         )
         if referee:
-            models.load(referee.path)
+            generation.load(referee.path)
         self._choice = Choice(config.patience)
         self._replies: list[str] = []
         self._unreadable = 0
