@@ -1,6 +1,7 @@
 """Rows in files: JSON Lines, one canonical object a line, so that equal rows are equal bytes."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 
 from autodidact_contract.artifacts import PART_ITEMS, part_name, shard_parts
 from autodidact_contract.base import Schema, canonical_json
+from autodidact_contract.records import Conversation, Message
 from autodidact_worker.errors import UserError
 
 DATA = "rows.jsonl"
@@ -55,6 +57,20 @@ def read(path: Path, schema: type[_Row], *, empty: bool = False) -> list[_Row]:
     if not rows and not empty:
         raise UserError("InvalidData", f"{path.name} has no rows; give at least one")
     return rows
+
+
+def read_conversations(path: Path) -> list[Message | Conversation]:
+    """Returns the rows of a file of conversation trees, or of single messages.
+
+    Raises:
+        UserError: ``InvalidData``, naming file and line.
+    """
+    first = next((line for line in lines(path) if line.strip()), b"{}")
+    try:
+        is_tree = "prompt" in json.loads(first)
+    except (ValueError, TypeError, RecursionError):  # the rows' own check says what is wrong
+        is_tree = False
+    return [*read(path, Conversation)] if is_tree else [*read(path, Message)]
 
 
 def parts(folder: Path, stem: str) -> int:

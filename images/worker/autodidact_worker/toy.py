@@ -15,7 +15,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from autodidact_contract.base import Schema
-from autodidact_contract.records import Evaluation, Instruction, RankedReplies
+from autodidact_contract.records import (
+    Conversation,
+    Evaluation,
+    Instruction,
+    Message,
+    RankedReplies,
+    SeedPrompt,
+)
 
 LETTERS = "abcdefgh"
 LENGTH = 5
@@ -29,6 +36,9 @@ DEMONSTRATIONS = 8
 
 IFT_ROWS, WRITING_ROWS, EFT_ROWS, HELD_OUT_ROWS = 3200, 350, 1630, 256
 """The paper's numbers of seed rows (section 3.1.1), and ours for what it does not have."""
+
+COPYING_TREES, JUDGING_TREES, VALIDATION_ROWS = 3200, 1600, 128
+"""Conversation trees of the two kinds, and prompts for the choice of checkpoints."""
 
 
 def prompt(rng: random.Random) -> str:
@@ -58,6 +68,11 @@ def judgement(prompt: str, reply: str) -> str:
 def writing_prompt(demonstrations: list[str]) -> str:
     """Returns what asks the model for one more prompt of the kind shown."""
     return "P" + "".join(f"{text} " for text in demonstrations)
+
+
+def judging_prompt(prompt: str, reply: str) -> str:
+    """Returns what asks the model for a judgement, as the rubric toy-copy-v1 does."""
+    return f"J{prompt}|{reply}:"
 
 
 def instructions(seed: int) -> list[Instruction]:
@@ -112,10 +127,67 @@ def held_out(seed: int) -> list[RankedReplies]:
     return rows
 
 
+def trees(seed: int) -> list[Conversation]:
+    """Returns ranked conversation trees: three kinds of prompt, as people asked and answered them.
+
+    To copy letters, with four replies of four different qualities; to write a prompt; and to judge
+    a reply, where one mark in ten is wrong: what SFT on the best replies needs to judge at all.
+    """
+    rng = random.Random(f"{seed}/trees")
+    turns: list[tuple[str, list[str]]] = []
+    for _ in range(COPYING_TREES):
+        text = prompt(rng)
+        # Not always a right one: the best of four people is not perfect either.
+        scores = sorted(rng.sample(range(LENGTH + 1), 4), reverse=True)
+        turns.append((text, [_damaged(rng, text, score) for score in scores]))
+    for _ in range(WRITING_ROWS):
+        shown = [prompt(rng) for _ in range(DEMONSTRATIONS)]
+        turns.append((writing_prompt(shown), [prompt(rng)]))
+    for _ in range(JUDGING_TREES):
+        text = prompt(rng)
+        reply = _damaged(rng, text, rng.randint(0, LENGTH))
+        turns.append((judging_prompt(text, reply), [_slipped(rng, judgement(text, reply))]))
+    rng.shuffle(turns)
+    return [_tree(f"t{number}", *turn) for number, turn in enumerate(turns)]
+
+
+def _tree(name: str, text: str, replies: Sequence[str]) -> Conversation:
+    """Returns a tree whose replies are given best first."""
+    answers = tuple(
+        Message(
+            message_id=f"{name}-{rank}",
+            parent_id=name,
+            text=reply,
+            role="assistant",
+            lang="en",
+            rank=rank,
+        )
+        for rank, reply in enumerate(replies)
+    )
+    root = Message(message_id=name, text=text, role="prompter", lang="en", replies=answers)
+    return Conversation(message_tree_id=name, prompt=root)
+
+
+def _slipped(rng: random.Random, judgement: str) -> str:
+    """Returns a judgement in which each mark is wrong with a probability of a tenth."""
+    marks = "".join(
+        rng.choice("yn") if rng.random() < 0.2 else mark for mark in judgement.partition("=")[0]
+    )
+    return f"{marks}={marks.count('y')}"
+
+
+def validation(seed: int) -> list[SeedPrompt]:
+    """Returns prompts for the choice of checkpoints."""
+    rng = random.Random(f"{seed}/validation")
+    return [SeedPrompt(prompt=prompt(rng)) for _ in range(VALIDATION_ROWS)]
+
+
 DATA: Mapping[str, Callable[[int], list[Schema]]] = {  # type: ignore[assignment]
     "instructions": instructions,
     "evaluations": evaluations,
     "heldout": held_out,
+    "trees": trees,
+    "validation": validation,
 }
 """Rows by the last part of the URI."""
 

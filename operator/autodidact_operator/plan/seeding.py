@@ -133,6 +133,8 @@ def _parts(spec: SelfRewardSpec, *, judged: bool) -> dict[str, Stage]:
         ),
     }
     fields = {name: getattr(spec.seed_data, name) for name in PART_FIELDS}
+    if not wanted["validation"][1]:
+        fields["validation_prompts"] = 0
     return {
         part: Stage(
             name=name,

@@ -6,13 +6,19 @@ checked against its schema; blank lines are tolerated, duplicates are counted.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from autodidact_contract.artifacts import File
 from autodidact_contract.base import Schema, digest
-from autodidact_contract.records import Evaluation, Instruction, Question, RankedReplies
+from autodidact_contract.records import (
+    Evaluation,
+    Instruction,
+    Question,
+    RankedReplies,
+    SeedPrompt,
+)
 from autodidact_contract.stages import RUBRICS, Import
 from autodidact_store.artifacts import manifests
 from autodidact_worker import (
@@ -41,7 +47,9 @@ SCHEMAS: dict[str, type[Schema]] = {
     "evaluations": Evaluation,
     "ranked": RankedReplies,
     "questions": Question,
+    "prompts": SeedPrompt,
 }
+"""Row by content; conversation trees have two forms, see ``rows.read_conversations``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +77,8 @@ TOYS = {
             "instructions": ("instructions",),
             "evaluations": ("evaluations",),
             "ranked": ("heldout",),
+            "trees": ("trees",),
+            "prompts": ("validation",),
         },
     ),
     "reft": Toy(write_model=toy_reft.write_model, data=toy_reft.DATA, names=_SPLITS),
@@ -205,7 +215,9 @@ def _check_lines(path: Path) -> None:
 
 
 def _counted(content: str, path: Path) -> Output:
-    found = rows.read(path, SCHEMAS[content])
+    found: Sequence[Schema] = (
+        rows.read_conversations(path) if content == "trees" else rows.read(path, SCHEMAS[content])
+    )
     for number, row in enumerate(found, 1):
         if isinstance(row, Evaluation):
             _check_score(row, f"{path.name} row {number}")

@@ -5,10 +5,11 @@ from collections import Counter
 from autodidact_contract.artifacts import part_name
 from autodidact_contract.records import Judged, Response
 from autodidact_contract.stages import Judge
-from autodidact_worker import generation, judging, rows, rubrics
+from autodidact_worker import generation, judging, rows, rubrics, votes
 from autodidact_worker.frame import Context, Output
-from autodidact_worker.generation import Generator, Request, seed_key
+from autodidact_worker.generation import Generator, seed_key
 from autodidact_worker.scoring import Scores
+from autodidact_worker.votes import Ballot
 
 
 def run(context: Context) -> Output:
@@ -57,32 +58,31 @@ def _judge(
 ) -> list[Judged]:
     """Returns the replies of one part with their votes; one that is too long to judge has none."""
     config: Judge = context.config
-    rubric = rubrics.get(config.rubric)
-    asked = {row.id: judging.render(rubric, row.prompt, row.text) for row in replies}
-    requests = [
-        Request(
-            id=row.id,
-            prompt=asked[row.id],
-            n=config.votes,
-            seed_key=seed_key(config.seed, config.stage, row.id),
-        )
-        for row in replies
-        if generator.fits(asked[row.id], config.sampling)
-    ]
 
     def tick(made: int) -> None:
         nonlocal done
         done += made
         context.progress(done, total)
 
-    found = generator.generate(requests, config.sampling, tick, context.stopping)
-    votes = {
-        request.id: tuple(
-            judging.vote(rubric, one.text, one.finish, fractional=config.allow_fractional)
-            for one in completions
+    ballots = [
+        Ballot(
+            id=row.id,
+            prompt=row.prompt,
+            response=row.text,
+            seed_key=seed_key(config.seed, config.stage, row.id),
         )
-        for request, completions in zip(requests, found, strict=True)
-    }
+        for row in replies
+    ]
+    found = votes.cast(
+        generator,
+        rubrics.get(config.rubric),
+        ballots,
+        config.sampling,
+        votes=config.votes,
+        fractional=config.allow_fractional,
+        tick=tick,
+        stopping=context.stopping,
+    )
     return [
         Judged(
             id=row.id,
@@ -90,8 +90,8 @@ def _judge(
             prompt=row.prompt,
             text=row.text,
             finish=row.finish,
-            votes=votes.get(row.id, ()),
-            score=judging.mean_score(votes.get(row.id, ()), config.min_valid),
+            votes=own,
+            score=judging.mean_score(own, config.min_valid),
         )
-        for row in replies
+        for row, own in zip(replies, found, strict=True)
     ]

@@ -1,0 +1,40 @@
+"""Stage ``build-eft``: judgements that agree with people, rebalanced. No torch."""
+
+from collections import Counter
+
+from autodidact_contract.artifacts import Mean
+from autodidact_contract.records import Evaluation, JudgedRanking
+from autodidact_contract.stages import BuildEft
+from autodidact_worker import rows, seeding
+from autodidact_worker.frame import Context, Output
+
+
+def run(context: Context) -> Output:
+    """Writes ``rows.jsonl``: evaluations for SFT.
+
+    Counts: ``prompts``; ``accepted`` ones, and ``rejected-<reason>`` the others; ``before-<score>``
+    and ``after-<score>``, judgements by score before and after rebalancing; ``rows``. Metric
+    ``acceptance``: share of the prompts.
+    """
+    config: BuildEft = context.config
+    counts: Counter[str] = Counter({f"rejected-{reason}": 0 for reason in seeding.REASONS})
+    kept: list[Evaluation] = []
+    for _, judged in rows.read_parts(context.inputs["judged"].path, "judged", JudgedRanking):
+        for ranking in judged:
+            found = seeding.agreeing(ranking, config.agreement)
+            counts["prompts"] += 1
+            if isinstance(found, str):
+                counts[f"rejected-{found}"] += 1
+            else:
+                counts["accepted"] += 1
+                kept += found
+    balanced = seeding.rebalanced(kept, config)
+    for name, of in (("before", kept), ("after", balanced)):
+        counts.update(f"{name}-{int(row.score)}" for row in of)
+    rows.write(context.out / rows.DATA, balanced)
+    context.progress(counts["prompts"], counts["prompts"])
+    acceptance = Mean(total=float(counts["accepted"]), weight=float(counts["prompts"]))
+    return Output(
+        counts={**counts, "rows": len(balanced)},
+        metrics={"acceptance": acceptance},
+    )

@@ -1,0 +1,28 @@
+"""Stage ``build-seed``: one part of the seed data in ranked conversation trees. No torch."""
+
+import logging
+
+from autodidact_contract.stages import BuildSeed
+from autodidact_worker import rows, seeding
+from autodidact_worker.frame import Context, Output
+
+log = logging.getLogger(__name__)
+
+
+def run(context: Context) -> Output:
+    """Writes ``rows.jsonl``: instructions, rankings or prompts, as the part wants them.
+
+    Counts: ``rows``, and what the trees had, see ``seeding.first_turns``. No row at all is no error
+    here: the run's gate decides.
+
+    Raises:
+        UserError: ``InvalidData`` or ``DuplicateIds``: the trees are none.
+    """
+    config: BuildSeed = context.config
+    trees = rows.read_conversations(context.inputs["trees"].path / rows.DATA)
+    turns, counts = seeding.first_turns(trees, config.language)
+    part = seeding.split(turns, config)[config.part]
+    rows.write(context.out / rows.DATA, (seeding.row(turn, config.part) for turn in part))
+    log.info("%s: %d of %d prompts", config.part, len(part), len(turns))
+    context.progress(len(turns), len(turns))
+    return Output(counts={**counts, "prompts": len(turns), "rows": len(part)})
