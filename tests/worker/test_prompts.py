@@ -172,6 +172,8 @@ def test_novelty_is_against_the_nearest_text() -> None:
     seen.add("write a poem about the sky")
     assert seen.rouge_max("write a poem about the sky") == 1
     assert prompting.Novelty([]).rouge_max("anything") == 0
+    assert "one two three" in seen
+    assert "one two" not in seen
 
 
 def test_diversity() -> None:
@@ -184,6 +186,12 @@ def test_diversity() -> None:
     counts, means = prompting.diversity(rows)
     assert counts == {"first-words": 2}
     assert means["rougeMax"].value == 0.5
+    assert means["rougeHighest"].value == 0.75
     assert means["words"].value == pytest.approx(7 / 3)
+    # Of seven words "name" comes twice; its neighbours differ.
+    assert means["distinct1"].value == pytest.approx(6 / 7)
+    assert means["distinct2"].value == 1
+    counts, means = prompting.diversity([rows[0], rows[0]])
+    assert (means["distinct1"].value, means["distinct2"].value) == (0.5, 0.5)
     assert rows[0].id == text_id("Name four nice words")
     assert rows[0].demonstrations == (text_id("a"),)

@@ -31,14 +31,17 @@ from autodidact_contract.stages import (
     GenerateResponses,
     Input,
     Judge,
+    JudgeRanked,
     Sampling,
     StageConfig,
     StageTask,
 )
-from autodidact_worker import rows, rubrics
+from autodidact_worker import prompting, rows, rubrics
 from autodidact_worker.errors import UserError
+from autodidact_worker.generation import Completion
 from autodidact_worker.generation.transformers import TransformersGenerator
 from autodidact_worker.scoring import Scores
+from autodidact_worker.stages import generate_prompts
 from autodidact_worker.stages.judge import count
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=6)
@@ -186,6 +189,12 @@ def _stages(bench: Any, llama: Path, other_llama: Path) -> dict[str, Any]:
             judge_config(),
             {"model": model, "responses": bench.put("generate-responses", replies())},
         ),
+        "judge-ranked": (
+            JudgeRanked(
+                rubric="toy-copy-v1", attempts=2, allow_fractional=False, sampling=SAMPLING
+            ),
+            {"model": model, "ranked": bench.put_rows(held_out())},
+        ),
         "build-pairs": (
             pairs_config(),
             {"judged": bench.put("judge", parts("judged", scored))},
@@ -219,7 +228,15 @@ def judged(number: int, index: int, score: float | None) -> Judged:
     )
 
 
-KINDS = ["generate-prompts", "generate-responses", "judge", "build-pairs", "evaluate"]
+KINDS = [
+    "generate-prompts",
+    "generate-responses",
+    "judge",
+    "judge-ranked",
+    "build-pairs",
+    "evaluate",
+]
+SHARDED = ["generate-responses", "judge", "judge-ranked", "evaluate", "evaluate by referee"]
 
 
 @pytest.mark.parametrize("name", [*KINDS, "evaluate by referee"])
@@ -235,7 +252,7 @@ def test_a_stage_run_twice_gives_the_same_digest(
     assert len(digests) == 1
 
 
-@pytest.mark.parametrize("name", ["generate-responses", "judge", "evaluate", "evaluate by referee"])
+@pytest.mark.parametrize("name", SHARDED)
 def test_shards_do_not_change_an_artifact(
     name: str, new_bench: Callable[[str], Any], llama: Path, other_llama: Path
 ) -> None:
@@ -362,6 +379,20 @@ def test_new_prompts_are_counted_and_differ(bench: Any, stages: dict[str, Any]) 
     assert all(row.rouge_max <= 0.7 and len(row.demonstrations) == 5 for row in made)
     rejected = sum(n for name, n in counts.items() if name.startswith("rejected-"))
     assert counts["accepted"] + rejected == counts["attempted"]
+
+
+def test_the_very_same_prompt_is_no_new_one() -> None:
+    """Where ROUGE is to drop nothing, an exact duplicate is dropped all the same, and counted."""
+    pools = generate_prompts._Pools(
+        config=prompts_config(max_rouge=1.0), seeds=[], generated=[], novelty=prompting.Novelty([])
+    )
+    for said in ("Say it.", "Say it!", "Say it."):
+        completion = Completion(text=said, tokens=3, finish="stop")
+        call = prompting.Call(prompt="", demonstrations=())
+        pools.offer(rubrics.get("toy-copy-v1"), call, completion)
+    assert [row.prompt for row in pools.accepted] == ["Say it.", "Say it!"]
+    assert [row.rouge_max for row in pools.accepted] == [0.0, 1.0]
+    assert pools.counts == {"rejected-duplicate": 1}
 
 
 def test_prompts_differ_from_those_of_earlier_iterations(

@@ -10,6 +10,7 @@ import re
 import string
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from rapidfuzz.distance import LCSseq
@@ -113,6 +114,7 @@ class Novelty:
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._codes: dict[str, str] = {}
+        self._seen: set[str] = set()
         self._texts: list[str] = []
         self._lengths: list[int] = []
         for text in texts:
@@ -121,8 +123,13 @@ class Novelty:
     def add(self, text: str) -> None:
         """Adds a text to those seen."""
         coded = self._coded(text)
+        self._seen.add(text)
         self._texts.append(coded)
         self._lengths.append(len(coded))
+
+    def __contains__(self, text: object) -> bool:
+        """Returns whether the very text was seen; without any word it has no ROUGE to tell."""
+        return text in self._seen
 
     def rouge_max(self, text: str) -> float:
         """Returns the largest F1, 0 when nothing was seen."""
@@ -152,10 +159,21 @@ def accepted(text: str, shown: Sequence[str], rouge: float) -> Prompt:
 
 
 def diversity(prompts: Sequence[Prompt]) -> tuple[dict[str, int], dict[str, Mean]]:
-    """Returns how different accepted prompts are: first words, novelty, lengths."""
+    """Returns how different accepted prompts are: first words, n-grams, novelty, lengths.
+
+    ``distinct1`` and ``distinct2`` are the shares of different words and of different pairs of
+    neighbours among all of them (Li et al., arXiv 1510.03055); ``rougeMax`` is the mean of each
+    prompt's largest ROUGE-L to seeds and prompts before it, ``rougeHighest`` the largest of all.
+    """
     weight = float(len(prompts))
     first = {prompt.prompt.split()[0].lower() for prompt in prompts}
+    found = [words(prompt.prompt) for prompt in prompts]
+    pairs = [pair for one in found for pair in pairwise(one)]
+    single = [word for one in found for word in one]
     return {"first-words": len(first)}, {
+        "distinct1": Mean(total=float(len(set(single))), weight=float(len(single))),
+        "distinct2": Mean(total=float(len(set(pairs))), weight=float(len(pairs))),
         "rougeMax": Mean(total=sum(p.rouge_max for p in prompts), weight=weight),
+        "rougeHighest": Mean(total=max((p.rouge_max for p in prompts), default=0.0)),
         "words": Mean(total=float(sum(len(p.prompt.split()) for p in prompts)), weight=weight),
     }

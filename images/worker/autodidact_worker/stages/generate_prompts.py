@@ -54,6 +54,8 @@ class _Pools:
         if text is not None and reason is None:
             rouge = self.novelty.rouge_max(text)
             reason = "similar" if rouge > self.config.max_rouge else None
+            if text in self.novelty:
+                reason = "duplicate"
         if text is None or reason:
             self.counts[f"rejected-{reason}"] += 1
             return
