@@ -300,3 +300,79 @@ def test_the_toy_s_judging_prompt_is_the_rubric_s() -> None:
     """What people judged is asked for in the words that the judge stage uses."""
     rubric = rubrics.get("toy-copy-v1")
     assert render(rubric, "Aabcde:", "abc") == toy.judging_prompt("Aabcde:", "abc")
+
+
+@pytest.fixture
+def forest(bench: Any) -> Any:
+    """Imported conversation trees: 40 prompts with two replies of different ranks."""
+    given = [
+        line
+        for i in range(40)
+        for line in (
+            message(f"m{i}"),
+            message(f"m{i}-x", f"m{i}", rank=1),
+            message(f"m{i}-y", f"m{i}", rank=0),
+        )
+    ]
+    text = "".join(f"{json.dumps(one)}\n" for one in given)
+    return bench.put("import", {rows.DATA: text.encode()})
+
+
+def test_the_stage_writes_one_part(bench: Any, forest: Any) -> None:
+    """Each part is an artifact of its own, in the form that its reader wants; none overlap."""
+    small = CONFIG.model_copy(update={"validation_prompts": 3})
+    schemas = {
+        "instructions": Instruction,
+        "judged": RankedReplies,
+        "held-out": RankedReplies,
+        "validation": SeedPrompt,
+    }
+    prompts: list[str] = []
+    for part, schema in schemas.items():
+        done = bench.run(small.model_copy(update={"part": part}), trees=forest)
+        found = rows.read(bench.fetch(done) / rows.DATA, schema)
+        counts = bench.result(done).counts
+        assert (counts["trees"], counts["prompts"], counts["rows"]) == (40, 40, len(found))
+        prompts += [row.prompt for row in found]
+    assert sorted(prompts) == sorted(f"text of m{i}" for i in range(40))
+
+
+def test_trees_without_a_prompt_give_no_row_and_no_error(bench: Any, forest: Any) -> None:
+    """What then happens to the run is its gate's to say."""
+    foreign = CONFIG.model_copy(update={"language": "fr"})
+    counts = bench.result(bench.run(foreign, trees=forest)).counts
+    assert (counts["rows"], counts["other-language"]) == (0, 40)
+
+
+def test_evaluations_are_what_agrees_rebalanced(bench: Any) -> None:
+    """Counts say how many prompts agreed, why the others did not, and the scores."""
+    made = [
+        judged((5, 1)),
+        judged((5, 2)),
+        judged((5, 5), (5, 3)),
+        judged((1, 5), (2, 5)),
+        judged((None, 3)),
+    ]
+    lines = b"".join(row.model_dump_json(by_alias=True).encode() + b"\n" for row in made)
+    given = bench.put("judge-ranked", {"judged-00000.jsonl": lines})
+    config = BuildEft(agreement="strict", max_score_share=0.4)
+    done = bench.run(config, judged=given)
+    found = rows.read(bench.fetch(done) / rows.DATA, Evaluation)
+    assert sorted(row.score for row in found) == [1, 2, 3, 5, 5]
+    artifact = bench.result(done)
+    assert artifact.metrics["acceptance"] == pytest.approx(3 / 5)
+    assert {k: v for k, v in artifact.counts.items() if v} == {
+        "prompts": 5,
+        "accepted": 3,
+        "rejected-inversion": 1,
+        "rejected-unreadable": 1,
+        "before-1": 1,
+        "before-2": 1,
+        "before-3": 1,
+        "before-5": 3,
+        "after-1": 1,
+        "after-2": 1,
+        "after-3": 1,
+        "after-5": 2,
+        "rows": 5,
+    }
