@@ -19,6 +19,11 @@ Name = Annotated[
     str,
     StringConstraints(min_length=1, max_length=63, pattern="^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"),
 ]
+Url = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=1024, pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"),
+]
+"""Without user, query or fragment, where secrets would be."""
 
 
 _LOCATION_RULES: list[Any] = [
@@ -242,8 +247,22 @@ class RunStatus(Schema):
     conditions: tuple[Condition, ...] = Field((), description="For programs, as in kstatus.")
 
 
+_ENGINE_RULES: list[Any] = [
+    {
+        "rule": "has(self.engineUrl) == (self.engine == 'openai')",
+        "message": "engine openai needs engineUrl, and no other engine has one",
+    },
+    {
+        "rule": "!has(self.engineSecretName) || self.engine == 'openai'",
+        "message": "engineSecretName is for engine openai",
+    },
+]
+
+
 class ComputeProfileSpec(Schema):
     """Where and how Jobs run; owned by the administrator, named by runs."""
+
+    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": _ENGINE_RULES})
 
     image: str = doc("", "Worker image; empty: the operator's setting.", max_length=1024)
     resources: dict[str, Any] = doc(
@@ -269,6 +288,24 @@ class ComputeProfileSpec(Schema):
         "Kueue LocalQueue. Jobs are then created suspended and Kueue alone lets them run.",
     )
     env: dict[str, str] = doc({}, "More environment for workers, for example NCCL settings.")
+    engine: Literal["transformers", "vllm", "openai"] = doc(
+        "transformers",
+        "What samples in the stages that only sample: transformers in the worker image, vllm in "
+        "an image of its own (image must name it), or openai, a server that somebody else runs. "
+        "Samples depend on the engine, keys of artifacts do not: what was published stays, and "
+        "its manifest names the engine. Answers of online training always come from transformers.",
+    )
+    engine_url: Url | None = doc(
+        None,
+        "Base of the OpenAI-compatible API of engine openai, for example "
+        "http://vllm.models:8000/v1. It must list the model of a stage under its artifact's name; "
+        "otherwise the stage fails as ModelNotServed and is tried again.",
+    )
+    engine_secret_name: Name | None = doc(
+        None,
+        "Secret in each run's namespace whose key apiKey is the key of that API; unset: it has "
+        "none.",
+    )
     sandbox: Literal["available", "required"] = doc(
         "available",
         "How model-written programs are kept in: available takes every layer the node has, and "

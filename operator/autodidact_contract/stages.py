@@ -573,6 +573,11 @@ SHARDED = frozenset(
 )
 """Stage kinds whose items can be split over the pods of one Indexed Job."""
 
+SAMPLING = frozenset(
+    {"generate-prompts", "generate-responses", "judge", "evaluate", "sample"},
+)
+"""Stage kinds that sample from a model they do not change, by the ComputeProfile's engine."""
+
 
 class Input(Schema):
     """Where an input is: a published artifact, or what an earlier stage of this task makes."""

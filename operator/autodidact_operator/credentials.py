@@ -1,9 +1,10 @@
 """Credentials of one Job each: lent by the store's STS, kept in a Secret, renewed in time.
 
-What a Job may do is worked out from its run's graph and from what is published, never from the Job
-object or its annotations, which whoever may edit Jobs could widen:
+What a Job may do is worked out from its run's graph, from what is published and from the Job's name,
+which is its own for good; never from labels or annotations, which whoever may edit Jobs could widen:
 
-- read and list its namespace's part of the bucket, and the run's own sources that need no Secret;
+- read and list its namespace's part of the bucket, and where its stages import from without a
+  Secret, since what lies in an S3 that stages can read is not copied;
 - write the artifacts of its own stages, and write and delete the checkpoints of those that train.
   The key of a stage that reads what an earlier stage of the same Job makes is not known before, so
   any artifact of that kind may be written in the namespace; once the earlier stage has published,
@@ -14,28 +15,34 @@ The Secret belongs to the Job and goes with it. It is written right after the Jo
 needs; until it is there, pods wait as for any missing Secret, which is told only after some
 seconds. An operator that was ended between the two, or later, remembers no Secret of its own, and
 never reads one: at its first look at a run it lends anew to each of its Jobs at work. That is what
-repairs and renews after a restart, so that no time of expiry has to be kept anywhere.
+repairs and renews after a restart, so that no time of expiry has to be kept anywhere. A Secret that
+somebody deletes is written again at the next renewal, or within seconds where a pod waits for it.
 """
 
 import asyncio
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from autodidact_contract.artifacts import Artifact, checkpoint_prefix, prefix
-from autodidact_contract.resources import Source
-from autodidact_contract.stages import Training
-from autodidact_operator import jobs, labels
+from autodidact_contract.stages import Import, Training
+from autodidact_operator import jobs
+from autodidact_operator.observe import HELD_UP
+from autodidact_operator.plan.naming import job_name
 from autodidact_operator.plan.progression import stage_key_of
 from autodidact_operator.plan.types import Graph, ObservedJob, Run, Stage
 from autodidact_operator.settings import Settings
-from autodidact_operator.specs import sources
 from autodidact_operator.world import World
-from autodidact_store.sts import Session, TokenService
+from autodidact_store.errors import ConfigurationError
+from autodidact_store.sts import MAX_POLICY, Session, TokenService, encoded
 
 Body = dict[str, Any]
 log = logging.getLogger(__name__)
+
+HELD_UP_S = 15.0
+"""Age at which credentials are lent anew to a Job whose pods do not start: perhaps for lack of them."""
 
 _ARN = "arn:aws:s3:::"
 _ANY_KEY = "?" * 32
@@ -52,7 +59,7 @@ class Planned:
 
 
 class Lender:
-    """Lends to Jobs, and remembers until when that will do.
+    """Lends to Jobs, and remembers when it did.
 
     Args:
         service: The store's STS.
@@ -65,7 +72,7 @@ class Lender:
         self._settings = settings
         self._world = world
         self._bucket = settings.store.removeprefix("s3://").rstrip("/")
-        self._renew_at: dict[str, dict[str, float]] = {}  # By UID of the run and of the Job.
+        self._lent_at: dict[str, dict[str, float]] = {}  # By the run's UID, the Job's name.
 
     async def mint(self, planned: Planned, job: str, name: str) -> Session:
         """Returns what a Job may use; the server's log calls it by the Job's name.
@@ -76,14 +83,20 @@ class Lender:
             name: The Job's own.
 
         Raises:
-            StoreError: The STS does not lend, and why.
+            StoreError: The STS does not lend, or not what can be relied on, and why.
         """
-        stages = stages_of(planned.graph, job)
-        own = [one for one in sources(planned.run.spec) if isinstance(one, Source)]
         namespace = planned.run.ref.namespace
-        allowed = policy(self._bucket, namespace, stages, planned.artifacts, own)
+        allowed = policy(self._bucket, namespace, planned.graph, job, planned.artifacts)
         seconds = self._settings.sts_duration_seconds
-        return await asyncio.to_thread(self._service.mint, allowed, seconds, name)
+        session = await asyncio.to_thread(self._service.mint, allowed, seconds, name)
+        left = (session.expires_at - self._world.now()).total_seconds()
+        if left <= self._settings.sts_renew_seconds:
+            raise ConfigurationError(
+                f"{self._service.url} lends for {left:.0f} s by the operator's clock, which is "
+                f"not beyond the renewal after {self._settings.sts_renew_seconds} s; compare the "
+                "clocks, or lower AUTODIDACT_STS_RENEW_SECONDS"
+            )
+        return session
 
     async def hand_over(self, run_uid: str, job: Body, session: Session) -> None:
         """Puts credentials into the Secret of a Job.
@@ -91,12 +104,10 @@ class Lender:
         Raises:
             OperatorError: It could not be written.
         """
-        metadata = job["metadata"]
-        expires_at = session.expires_at.isoformat()
+        name, expires_at = job["metadata"]["name"], session.expires_at.isoformat()
         await self._world.apply_secret(jobs.secret(job, session.files(), expires_at))
-        renewals = self._renew_at.setdefault(run_uid, {})
-        renewals[metadata["uid"]] = self._world.monotonic() + self._settings.sts_renew_seconds
-        log.info("lent job=%s until=%s", metadata["name"], expires_at)
+        self._lent_at.setdefault(run_uid, {})[name] = self._world.monotonic()
+        log.info("lent job=%s until=%s", name, expires_at)
 
     async def renew(
         self, planned: Planned, bodies: Iterable[Body], seen: Iterable[ObservedJob]
@@ -112,63 +123,87 @@ class Lender:
             StoreError: The STS does not lend, and why.
             OperatorError: A Secret could not be written.
         """
-        uid, now = planned.run.ref.uid, self._world.monotonic()
-        names = at_work(seen)
-        busy = {b["metadata"]["uid"]: b for b in bodies if b["metadata"]["name"] in names}
-        known = self._renew_at.get(uid, {})
-        self._renew_at[uid] = {job: at for job, at in known.items() if job in busy}
-        for job, body in busy.items():
-            name = body["metadata"]["labels"][labels.JOB]
-            if known.get(job, now) <= now and stages_of(planned.graph, name):
-                session = await self.mint(planned, name, body["metadata"]["name"])
-                await self.hand_over(uid, body, session)
+        uid, busy = planned.run.ref.uid, at_work(planned, seen)
+        known = self._lent_at.get(uid, {})
+        self._lent_at[uid] = {job.name: known[job.name] for job in busy if job.name in known}
+        by_name = {body["metadata"]["name"]: body for body in bodies}
+        for job in busy:
+            if self._wait(uid, job) <= 0:
+                session = await self.mint(planned, job.job, job.name)
+                await self.hand_over(uid, by_name[job.name], session)
 
-    def wait(self, run_uid: str) -> float | None:
-        """Returns in how many seconds a Job of a run is due, None where there is none."""
-        now = self._world.monotonic()
-        return min((at - now for at in self._renew_at.get(run_uid, {}).values()), default=None)
+    def wait(self, planned: Planned, seen: Iterable[ObservedJob]) -> float | None:
+        """Returns in how many seconds one of a run's Jobs is due, None where none is at work."""
+        busy = at_work(planned, seen)
+        return min((self._wait(planned.run.ref.uid, job) for job in busy), default=None)
+
+    def _wait(self, run_uid: str, job: ObservedJob) -> float:
+        lent_at = self._lent_at.get(run_uid, {}).get(job.name)
+        if lent_at is None:
+            return 0.0
+        held_up = any(pod.waiting == HELD_UP for pod in job.pods)
+        lasts = min(HELD_UP_S if held_up else math.inf, self._settings.sts_renew_seconds)
+        return lent_at + lasts - self._world.monotonic()
 
     def keep(self, run_uids: Iterable[str]) -> None:
         """Forgets all other runs."""
         wanted = set(run_uids)
-        self._renew_at = {uid: jobs for uid, jobs in self._renew_at.items() if uid in wanted}
+        self._lent_at = {uid: jobs for uid, jobs in self._lent_at.items() if uid in wanted}
 
 
-def at_work(seen: Iterable[ObservedJob]) -> set[str]:
-    """Returns the names of the Jobs whose pods need the store, those that wait in a queue too."""
-    return {
-        job.name
+def at_work(planned: Planned, seen: Iterable[ObservedJob]) -> list[ObservedJob]:
+    """Returns the run's own Jobs whose pods need the store, those that wait in a queue too.
+
+    One that was given the labels of another job of the graph is not the run's own.
+    """
+    ref = planned.run.ref
+    return [
+        job
         for job in seen
         if not (job.ended or job.stopping)
         and not (job.pods and all(pod.phase in ("Succeeded", "Failed") for pod in job.pods))
-    }
+        and job.name == job_name(ref, job.job, job.attempt)
+        and stages_of(planned.graph, job.job)
+    ]
 
 
 def policy(
-    bucket: str,
-    namespace: str,
-    stages: Iterable[Stage],
-    artifacts: Mapping[str, Artifact],
-    own: Iterable[Source],
+    bucket: str, namespace: str, graph: Graph, job: str, artifacts: Mapping[str, Artifact]
 ) -> dict[str, Any]:
     """Returns what the credentials of a Job allow, as an IAM policy.
+
+    Many inputs under long names do not fit into what an STS takes, if each place is named. Then any
+    artifact of the kinds that the Job makes may be written.
 
     Args:
         bucket: The store's.
         namespace: The run's.
-        stages: Those of the Job.
+        graph: The run's.
+        job: Name of the job in the graph.
         artifacts: What is published, by stage name.
-        own: Where the run imports from.
     """
-    opened = [source.uri.removeprefix("s3://").partition("/") for source in _without_secret(own)]
+    stages = stages_of(graph, job)
+    made = [(stage, _key(stage, artifacts)) for stage in stages]
+    narrow = _document(bucket, namespace, _imported(graph, stages), made)
+    if len(encoded(narrow)) <= MAX_POLICY:
+        return narrow
+    made = [(stage, _ANY_KEY) for stage in stages]
+    return _document(bucket, namespace, _imported(graph, stages), made)
+
+
+def _document(
+    bucket: str, namespace: str, imported: Iterable[str], made: Iterable[tuple[Stage, str]]
+) -> dict[str, Any]:
     listed = {bucket: [f"{namespace}/*"]}
-    for other, _, key in opened:
-        listed.setdefault(other, []).append(key)
     read = [f"{bucket}/{namespace}/*"]
-    read += [f"{other}/{key}" for other, _, key in opened if not key.endswith("/")]
-    read += [f"{other}/" + f"{key.rstrip('/')}/*".lstrip("/") for other, _, key in opened]
-    places = [(stage.config, stage.config.stage, _key(stage, artifacts)) for stage in stages]
-    made = [f"{bucket}/{prefix(namespace, kind, key)}*" for _, kind, key in places]
+    for uri in imported:
+        place = uri.removeprefix("s3://")
+        # What begins like it may be imported as well: the administrator opens prefixes.
+        read.append(f"{place}*" if "/" in place else f"{place}/*")
+        other, _, key = place.partition("/")
+        listed.setdefault(other, []).append(key)
+    places = [(stage.config, stage.config.stage, key) for stage, key in made]
+    published = [f"{bucket}/{prefix(namespace, kind, key)}*" for _, kind, key in places]
     saved = [
         f"{bucket}/{checkpoint_prefix(namespace, kind, key)}*"
         for config, kind, key in places
@@ -180,7 +215,7 @@ def policy(
             _allow(["ListBucket"], [name], Condition={"StringLike": {"s3:prefix": _once(keys)}})
             for name, keys in listed.items()
         ),
-        _allow(["PutObject", "AbortMultipartUpload"], made + saved),
+        _allow(["PutObject", "AbortMultipartUpload"], published + saved),
         *([_allow(["DeleteObject"], saved)] if saved else ()),
     ]
     return {"Version": "2012-10-17", "Statement": statements}
@@ -196,9 +231,17 @@ def _key(stage: Stage, artifacts: Mapping[str, Artifact]) -> str:
     return stage_key_of(stage, artifacts) if known else _ANY_KEY
 
 
-def _without_secret(own: Iterable[Source]) -> list[Source]:
-    """Returns the sources that are read with the Job's own credentials, from wherever they lie."""
-    return [s for s in own if s.uri.startswith("s3://") and not s.secret_name]
+def _imported(graph: Graph, stages: Iterable[Stage]) -> list[str]:
+    """Returns where in S3 the stages or those they read from import with the Job's credentials."""
+    by_name = graph.by_name
+    near = [near for s in stages for near in (s, *(by_name[name] for name in s.inputs.values()))]
+    return _once(
+        stage.config.uri
+        for stage in near
+        if isinstance(stage.config, Import)
+        and stage.config.uri.startswith("s3://")
+        and not stage.secret
+    )
 
 
 def _allow(actions: Iterable[str], places: Iterable[str], **more: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from autodidact_contract.base import GROUP
 from autodidact_contract.resources import ComputeProfileSpec, RunSpec
-from autodidact_contract.stages import EXIT_USER, RunRef
+from autodidact_contract.stages import EXIT_USER, SAMPLING, RunRef
 from autodidact_operator import labels
 from autodidact_operator.plan.naming import job_name
 from autodidact_operator.plan.types import JobRequest
@@ -162,6 +162,10 @@ def _many(request: JobRequest, profile: ComputeProfileSpec) -> bool:
     return request.training and profile.nodes > 1
 
 
+def _samples(request: JobRequest) -> bool:
+    return any(stage.config.stage in SAMPLING for stage in request.task.stages)
+
+
 def _labels(request: JobRequest, ref: RunRef) -> dict[str, str]:
     return {
         labels.RUN: ref.name,
@@ -182,7 +186,7 @@ def _fail_at_once() -> Manifest:
 
 
 def _pod(request: JobRequest, own_name: str, profile: ComputeProfileSpec, of: Settings) -> Manifest:
-    secrets = _mounted_secrets(request, own_name, of)
+    secrets = _mounted_secrets(request, own_name, profile, of)
     pod: Manifest = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
@@ -217,13 +221,17 @@ def _pod(request: JobRequest, own_name: str, profile: ComputeProfileSpec, of: Se
     return pod
 
 
-def _mounted_secrets(request: JobRequest, own_name: str, of: Settings) -> dict[str, Manifest]:
+def _mounted_secrets(
+    request: JobRequest, own_name: str, profile: ComputeProfileSpec, of: Settings
+) -> dict[str, Manifest]:
     """Returns the volumes with secrets, by the name of their folder below ``_SECRETS``."""
     volumes: dict[str, Manifest] = {}
     if store := own_name if of.sts_enabled else of.worker_store_secret:
         volumes["store"] = {"secret": {"secretName": store}}
     if request.secret:
         volumes["source"] = {"secret": {"secretName": request.secret}}
+    if profile.engine_secret_name and _samples(request):
+        volumes["engine"] = {"secret": {"secretName": profile.engine_secret_name}}
     if of.progress_url:
         token = {
             "audience": of.progress_audience,
@@ -295,6 +303,12 @@ def _environment(
     if request.training:
         values["AUTODIDACT_WORLD_SIZE"] = str(profile.nodes * profile.processes_per_node)
         values["AUTODIDACT_DEEPSPEED"] = profile.deepspeed
+    if _samples(request):
+        values["AUTODIDACT_ENGINE"] = profile.engine if profile.engine != "transformers" else ""
+        values["AUTODIDACT_ENGINE_URL"] = profile.engine_url or ""
+        values["AUTODIDACT_ENGINE_CREDENTIALS"] = (
+            f"{_SECRETS}/engine" if "engine" in secrets else ""
+        )
     return [{"name": name, "value": value} for name, value in values.items() if value]
 
 

@@ -29,6 +29,7 @@ from autodidact_operator.plan.types import (
     Graph,
     JobRequest,
     Observed,
+    ObservedJob,
     Report,
     Run,
 )
@@ -146,15 +147,17 @@ class Reconciler:
             max((decision.wake_at - now).total_seconds(), 0.0) if decision.wake_at else None,
             _RETRY_STORE_S if decision.status.waiting_since else None,
             observe.QUIET_S if observe.quiet(seen_jobs) else None,
-            self._renewal_wait(run, decision.status),
+            self._renewal_wait(planned, seen_jobs, decision.status),
         )
         return min((seconds for seconds in times if seconds is not None), default=None)
 
-    def _renewal_wait(self, run: Run, status: RunStatus) -> float | None:
+    def _renewal_wait(
+        self, planned: Planned, seen: Iterable[ObservedJob], status: RunStatus
+    ) -> float | None:
         """Returns in how many seconds a Job's credentials are to be renewed, if they can be."""
         if self.lender is None or status.phase in FINAL or status.waiting_since:
             return None
-        return self.lender.wait(run.ref.uid)
+        return self.lender.wait(planned, seen)
 
     def _detail_wait(self, run: Run, before: RunStatus, after: RunStatus) -> float | None:
         """Returns in how many seconds a status may be written that can wait; None for at once."""

@@ -89,7 +89,8 @@ def open_sts(
     return TokenService(
         _endpoint(environ, "STS"),
         _credentials(environ, patience_s),
-        PatientPool(patience_s, str(certificates) if certificates else None),
+        # Its answers are short: silence says as much as a refused connection.
+        PatientPool(patience_s, str(certificates) if certificates else None, read_s=patience_s),
         region=_region(environ),
         role_arn=role_arn,
     )

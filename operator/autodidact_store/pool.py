@@ -48,10 +48,10 @@ class PatientPool(urllib3.PoolManager):
     multipart upload whose completion is repeated may be answered with NoSuchUpload.
     """
 
-    def __init__(self, patience_s: float, certificates: str | None) -> None:
+    def __init__(self, patience_s: float, certificates: str | None, read_s: float = READ_S) -> None:
         super().__init__(
             maxsize=16,
-            timeout=urllib3.Timeout(connect=CONNECT_S, read=READ_S),
+            timeout=urllib3.Timeout(connect=CONNECT_S, read=read_s),
             cert_reqs="CERT_REQUIRED",
             ca_certs=certificates,
         )

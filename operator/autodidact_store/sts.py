@@ -25,6 +25,9 @@ from autodidact_store.errors import (
 )
 from autodidact_store.pool import PatientPool
 
+MAX_POLICY = 2048
+"""Characters of a session policy that AWS and MinIO take."""
+
 _VERSION = "2011-06-15"
 _DENIED = frozenset({401, 403})
 
@@ -87,20 +90,28 @@ class TokenService:
         """Returns credentials that may do what the policy and the lender's own rights allow.
 
         Args:
-            policy: An IAM policy document; AWS wants at most 2,048 characters of it.
+            policy: An IAM policy document, ``MAX_POLICY`` characters of JSON at most.
             duration_s: How long they are good for; servers want at least 900.
             name: What the server's own log calls the session: 2 to 64 letters, digits and dashes.
 
         Raises:
             AccessDeniedError: The lender may not assume the role, or its credentials are wrong.
-            ConfigurationError: The server has no STS, or does not take the request.
+            ConfigurationError: The policy is too long, the server has no STS, or it does not take
+                the request.
             StoreUnavailableError: It did not answer in time.
         """
+        document = encoded(policy)
+        if len(document) > MAX_POLICY:
+            raise ConfigurationError(
+                f"the session policy of {name} has {len(document)} characters, and an STS takes "
+                f"{MAX_POLICY}; shorten what it names: the bucket, the namespace, the URIs that are "
+                "imported from"
+            )
         fields = {
             "Action": "AssumeRole",
             "Version": _VERSION,
             "DurationSeconds": str(duration_s),
-            "Policy": json.dumps(policy, separators=(",", ":")),
+            "Policy": document,
             "RoleSessionName": name,
         }
         if self._role_arn:
@@ -132,19 +143,23 @@ class TokenService:
         )
 
 
+def encoded(policy: Mapping[str, Any]) -> str:
+    """Returns a policy as it is sent."""
+    return json.dumps(policy, separators=(",", ":"))
+
+
 def _session(url: str, data: bytes) -> Session:
     found = _texts(data)
+    names = ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration")
+    key, secret, token, end = (found.get(name, "") for name in names)
     try:
-        return Session(
-            access_key=found["AccessKeyId"],
-            secret_key=found["SecretAccessKey"],
-            session_token=found["SessionToken"],
-            expires_at=datetime.fromisoformat(found["Expiration"]),
-        )
-    except (KeyError, ValueError) as error:
-        raise ConfigurationError(
-            f"{url} does not answer like an STS; check the endpoint"
-        ) from error
+        expires_at = datetime.fromisoformat(end)
+    except ValueError:
+        expires_at = None
+    if not (key and secret and token and expires_at and expires_at.tzinfo):
+        # Not what it did answer: that may hold a secret.
+        raise ConfigurationError(f"{url} does not answer like an STS; check the endpoint")
+    return Session(access_key=key, secret_key=secret, session_token=token, expires_at=expires_at)
 
 
 def _refusal(url: str, status: int, data: bytes) -> StoreError:

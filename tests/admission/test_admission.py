@@ -29,18 +29,19 @@ class Door:
     tls: ssl.SSLContext
 
     def knock(self, case: Case) -> tuple[int, str]:
-        """Sends a manifest as it is; returns the HTTP status and the message."""
-        url = (
-            f"/apis/autodidact.dev/v1alpha1/namespaces/{NAMESPACE}/"
-            f"{PLURALS[case.kind]}?dryRun=All&fieldValidation=Strict"
-        )
+        """Sends a run as it is; returns the HTTP status and the message."""
+        return self.ask(f"namespaces/{NAMESPACE}/{PLURALS[case.kind]}", case.body)
+
+    def ask(self, path: str, body: str) -> tuple[int, str]:
+        """Sends the manifest of an object that is to be created below a path of the group."""
+        url = f"/apis/autodidact.dev/v1alpha1/{path}?dryRun=All&fieldValidation=Strict"
         headers = {"Content-Type": "application/yaml"}
         connection = http.client.HTTPSConnection(self.host, context=self.tls, timeout=30)
         with closing(connection):
-            connection.request("POST", url, case.body.encode(), headers)
+            connection.request("POST", url, body.encode(), headers)
             answer = connection.getresponse()
-            body = json.loads(answer.read())
-        return answer.status, "" if answer.status < 300 else body.get("message", "")
+            told = json.loads(answer.read())
+        return answer.status, "" if answer.status < 300 else told.get("message", "")
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +91,40 @@ def test_hostile_or_nonsensical_runs_are_refused(door: Door, case: Case) -> None
 def test_good_runs_are_taken(door: Door, case: Case) -> None:
     """Whatever is within the limits is created."""
     assert door.knock(case) == (201, "")
+
+
+URL = "http://vllm.models:8000/v1"
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({}, ""),
+        ({"engine": "vllm"}, ""),
+        ({"engine": "openai", "engineUrl": URL}, ""),
+        ({"engine": "openai", "engineUrl": URL, "engineSecretName": "models"}, ""),
+        ({"engine": "openai"}, "engine openai needs engineUrl"),
+        ({"engine": "vllm", "engineUrl": URL}, "no other engine has one"),
+        ({"engineSecretName": "models"}, "engineSecretName is for engine openai"),
+        ({"engine": "tgi"}, "Unsupported value"),
+        ({"engine": "openai", "engineUrl": "http://user:pass@models/v1"}, "spec.engineUrl"),
+        ({"engine": "openai", "engineUrl": f"{URL}?key=canary"}, "spec.engineUrl"),
+        ({"engine": "openai", "engineUrl": "models:8000"}, "spec.engineUrl"),
+    ],
+)
+def test_profiles_name_an_engine_and_what_it_needs(
+    door: Door, spec: dict[str, str], message: str
+) -> None:
+    """An engine's address goes with its engine, and holds no secret."""
+    profile = {
+        "apiVersion": "autodidact.dev/v1alpha1",
+        "kind": "ComputeProfile",
+        "metadata": {"name": "case"},
+        "spec": spec,
+    }
+    status, told = door.ask("computeprofiles", json.dumps(profile))
+    assert (status == 201) == (not message), told
+    assert message in told
 
 
 def test_the_policy_knows_every_source() -> None:

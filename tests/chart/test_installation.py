@@ -173,6 +173,7 @@ def test_the_bucket_is_made_once(minio: ObjectStore) -> None:
         assert Minio(minio.endpoint, **keys, secure=False).bucket_exists("made-by-the-chart")
 
 
+@pytest.mark.cluster
 def test_helm_test_says_whether_the_release_works() -> None:
     """Helm test passes with a healthy operator, and fails when a kind is not served."""
     with Cluster() as cluster:

@@ -108,6 +108,7 @@ def test_a_used_directory_is_refused(tmp_path: Path) -> None:
         Cluster(tmp_path).start()
 
 
+@pytest.mark.cluster
 def test_nothing_outlives_a_killed_starter() -> None:
     """A kill -9 of the starter ends every process of its cluster and its pods."""
     environment = os.environ | {"PYTHONPATH": _TESTS}
@@ -153,6 +154,7 @@ def test_minio_keeps_port_and_data_over_a_power_cut(minio: S3Server) -> None:
     assert client.bucket_exists("kept")
 
 
+@pytest.mark.cluster
 def test_a_detached_cluster_runs_until_told_to_end(tmp_path: Path) -> None:
     """`up --detach` leaves a cluster behind, `status` and `env` know it, `down` ends it."""
     environment = os.environ | {"PYTHONPATH": _TESTS, "XDG_STATE_HOME": str(tmp_path)}

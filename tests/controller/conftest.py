@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import selectors
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -75,6 +75,30 @@ def play(clock: Clock) -> Play:
             return runner.run(coroutine)
 
     return run
+
+
+class FakeKube:
+    """Answers every verb with what was put there for it, or raises it."""
+
+    def __init__(self) -> None:
+        self.answers = {}
+        self.calls = []
+
+    def __getattr__(self, verb: str) -> Callable[..., Awaitable[Any]]:
+        async def call(*arguments: Any, **options: Any) -> Any:
+            self.calls.append((verb, arguments, options))
+            answer = self.answers.get(verb)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return call
+
+
+@pytest.fixture
+def kube() -> FakeKube:
+    """An API server that does what it is told."""
+    return FakeKube()
 
 
 _versions = itertools.count(1)

@@ -1,5 +1,4 @@
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -17,33 +16,9 @@ from autodidact_operator.progress import ProgressBook
 from autodidact_operator.resources import JOBS, RunKey
 from autodidact_operator.telemetry import Telemetry
 from autodidact_operator.world import World
-from controller.conftest import RUNS, Body, Clock, body, of_run
+from controller.conftest import RUNS, Body, Clock, FakeKube, body, of_run
 
 KEY = RunKey("SelfRewardRun", "research", "a")
-
-
-class FakeKube:
-    """Answers every verb with what was put there for it, or raises it."""
-
-    def __init__(self) -> None:
-        self.answers = {}
-        self.calls = []
-
-    def __getattr__(self, verb: str) -> Callable[..., Awaitable[Any]]:
-        async def call(*arguments: Any, **options: Any) -> Any:
-            self.calls.append((verb, arguments, options))
-            answer = self.answers.get(verb)
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
-
-        return call
-
-
-@pytest.fixture
-def kube() -> FakeKube:
-    """An API server that does what it is told."""
-    return FakeKube()
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import pytest
 import auditing
 from autodidact_store import open_store
 from cluster.control_plane import Cluster, Options
-from e2e.house import ACCOUNT, House, Place
-from e2e.rights import missing
+from e2e.house import House, Place
+from e2e.rights import RULE, missing
 from e2e.scripted_stages import ScriptedStages, playing
 from installation import BUCKET, NODE, Installation
 
@@ -32,18 +32,6 @@ PROFILES = {
     "nowhere": {"nodeSelector": {"nobody": "has-this"}},
     "no-image": {"image": "registry.invalid/does-not-exist:1", "nodeSelector": REAL},
 }
-_OPERATORS = {
-    "level": "Metadata",
-    "users": [ACCOUNT],
-    "resources": [
-        {"group": group}
-        for group in (
-            *("", "apps", "authentication.k8s.io", "authorization.k8s.io", "autodidact.dev"),
-            *("batch", "coordination.k8s.io", "events.k8s.io"),
-        )
-    ],
-}
-"""Audit rule: everything the operator asks of the API server, reads too."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -56,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def house() -> Iterator[House]:
     """A cluster with a process node, a scripted node and the operator."""
-    options = Options(fast=True, audit_rules=(*auditing.RULES, _OPERATORS))
+    options = Options(fast=True, audit_rules=(*auditing.RULES, RULE))
     with Cluster(options=options) as cluster:
         settings = dataclasses.replace(NODE, labels=REAL, back_off_s=0.1, back_off_limit_s=0.2)
         node = cluster.add_node(settings)

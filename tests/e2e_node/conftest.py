@@ -2,18 +2,34 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import auditing
 from cluster.control_plane import Cluster, Options
+from e2e.rights import RULE
 from installation import Installation
 from real_node import figures, images
 from real_node.containerd import ImageStore, exclusive_directory
 from real_node.figures import phase
 from real_node.images import NodeImages
-from real_node.installation import create_restricted, give_store, install
+from real_node.installation import create_restricted, install
 from real_node.machine import Machine
 from real_node.node import RealNode
+from real_node.runs import Place
+
+UNREACHABLE_S = 20
+"""Seconds without a Lease after which a node is not Ready."""
+
+TOLERATED_S = 5
+"""Seconds that pods stay on such a node."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Has what looks back on all tests run after them."""
+    last = Path(__file__).with_name("test_rights.py")
+    items.sort(key=lambda item: item.path == last)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -34,43 +50,71 @@ def node_images() -> NodeImages:
 
 
 @pytest.fixture(scope="session")
-def stocked_machine(node_images: NodeImages) -> Iterator[tuple[Machine, ImageStore]]:
-    """A machine and its containerd, which has the images."""
-    with exclusive_directory() as directory, Machine() as machine:
-        store = ImageStore(machine, directory)
+def stores(node_images: NodeImages) -> Iterator[dict[Machine, ImageStore]]:
+    """Two machines that can reach each other, and the containerd of each, which has the images."""
+    with exclusive_directory() as directory, Machine() as first, Machine() as second:
+        store = ImageStore(first, directory)
         with phase("import images"):
             store.hold(node_images.names)
-        yield machine, store
+        second.connect(first)
+        yield {first: store, second: store.twin(second)}
 
 
 @pytest.fixture(scope="session")
-def cluster(stocked_machine: tuple[Machine, ImageStore]) -> Iterator[Cluster]:
-    """A control plane with one real node."""
-    machine, store = stocked_machine
+def nodes(stores: dict[Machine, ImageStore]) -> Iterator[tuple[Cluster, list[RealNode]]]:
+    """A control plane with two real nodes that soon notices when one is gone."""
+    machines = list(stores)
+    kinds = ("not-ready", "unreachable")
+    options = Options(
+        address=machines[0].outside,
+        audit_rules=(*auditing.RULES, RULE),
+        api_server_arguments=tuple(
+            f"--default-{kind}-toleration-seconds={TOLERATED_S}" for kind in kinds
+        ),
+        controller_manager_arguments=(f"--node-monitor-grace-period={UNREACHABLE_S}s",),
+    )
     with phase("control plane"):
-        running = Cluster(options=Options(address=machine.outside))
-        running.start()
+        cluster = Cluster(options=options)
+        cluster.start()
     try:
-        with phase("node"):
-            RealNode(machine, running, store).start()
-        yield running
+        with phase("nodes"):
+            found = [RealNode(machine, cluster, store) for machine, store in stores.items()]
+            for node in found:
+                node.start()
+            found[0].serve_dns()
+        yield cluster, found
     finally:
-        running.stop()
+        cluster.stop()
 
 
 @pytest.fixture(scope="session")
-def installation(cluster: Cluster, node_images: NodeImages) -> Installation:
-    """The chart with its own MinIO; the operator is ready."""
+def cluster(nodes: tuple[Cluster, list[RealNode]]) -> Cluster:
+    """The control plane."""
+    return nodes[0]
+
+
+@pytest.fixture(scope="session")
+def installation(nodes: tuple[Cluster, list[RealNode]], node_images: NodeImages) -> Installation:
+    """The chart with its own MinIO, both on the first node; the operator is ready."""
+    cluster, (_, *others) = nodes
+    for node in others:
+        cluster.kubectl("cordon", node.name)
     with phase("chart"):
-        return install(cluster, node_images)
+        installed = install(cluster, node_images)
+    for node in others:
+        cluster.kubectl("uncordon", node.name)
+    return installed
 
 
 @pytest.fixture
-def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
+def place(
+    nodes: tuple[Cluster, list[RealNode]],
+    installation: Installation,
+    request: pytest.FixtureRequest,
+) -> Iterator[Place]:
     """A namespace for runs that enforces `restricted`."""
-    name = re.sub("[^a-z0-9]+", "-", request.node.name.removeprefix("test_"))[:50].strip("-")
+    cluster, found = nodes
+    name = re.sub("[^a-z0-9]+", "-", request.node.name.removeprefix("test_"))[-40:].strip("-")
     create_restricted(cluster, name)
-    if "installation" in request.fixturenames:
-        give_store(cluster, name)
-    yield name
+    yield Place(installed=installation, nodes=found, namespace=name)
     cluster.kubectl("delete", "namespace", name, "--wait=false")

@@ -1,4 +1,5 @@
 import re
+from itertools import product
 from typing import Any
 
 import pytest
@@ -114,11 +115,17 @@ def environment(job: dict[str, Any]) -> dict[str, str]:
 
 
 QUEUED = ComputeProfileSpec(queue_name="research")
+SERVED = ComputeProfileSpec(
+    engine="openai",
+    engine_url="http://vllm.models:8000/v1",
+    engine_secret_name="models-key",  # noqa: S106 - the name of a Secret
+)
 GOLDEN = {
     "import": [made(import_request())],
     "import-with-secret": [made(import_request("keys"))],
     "judge-sharded": [made(judging())],
     "judge-queued": [made(judging(), QUEUED)],
+    "judge-by-a-server": [made(judging(), SERVED)],
     "train-on-two-nodes": [jobs.service(training(), owner(), GPU), made(training(), GPU)],
     "train-after-out-of-memory": [
         made(training(2, larger=True), GPU.model_copy(update={"nodes": 1}))
@@ -130,6 +137,17 @@ GOLDEN = {
 def test_manifests_are_as_written_down(name: str) -> None:
     """What is sent to Kubernetes does not change by accident."""
     golden.check(f"job-{name}", GOLDEN[name])
+
+
+def test_the_engine_is_for_stages_that_sample() -> None:
+    """A profile's engine and its key reach them alone; training samples by itself."""
+    vllm = ComputeProfileSpec(engine="vllm", image="registry.example/vllm:1")
+    assert environment(made(judging(), vllm))["AUTODIDACT_ENGINE"] == "vllm"
+    for request, profile in product((training(), import_request()), (vllm, SERVED)):
+        job = made(request, profile)
+        assert not [name for name in environment(job) if name.startswith("AUTODIDACT_ENGINE")]
+        assert "models-key" not in str(job)
+    assert "AUTODIDACT_ENGINE" not in environment(made(judging()))
 
 
 def test_larger_resources_only_after_out_of_memory() -> None:

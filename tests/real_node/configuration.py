@@ -12,6 +12,8 @@ DOMAIN = "cluster.local"
 PAUSE_IMAGE = "localhost/autodidact/pause:1"
 SOCKET = "/run/containerd/containerd.sock"
 PIDS_PER_POD = 4096
+LEASE_S = 12
+"""A kubelet renews its Lease four times in this time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +130,7 @@ class NodeFiles:
             "imageGCLowThresholdPercent": 99,
             # The first Lease and the first status come at once, later ones soon.
             "nodeStatusUpdateFrequency": "5s",
+            "nodeLeaseDurationSeconds": LEASE_S,
             "registryPullQPS": 0,
             "eventRecordQPS": 0,
         }

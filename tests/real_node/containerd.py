@@ -6,6 +6,7 @@ Unpacked images take gigabytes, so they lie in the cache; one machine uses them 
 import fcntl
 import json
 import shlex
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ address = "{socket}"
 
 @contextmanager
 def exclusive_directory() -> Iterator[Path]:
-    """Yields the directory of the images; another machine waits until this one has ended."""
+    """Yields the directory of the images, for machines that end before; others wait meanwhile."""
     cache = tools.cache_directory() / "node"
     directory = cache / "containerd"
     directory.mkdir(parents=True, exist_ok=True)
@@ -41,7 +42,16 @@ def exclusive_directory() -> Iterator[Path]:
         except BlockingIOError:
             tools.print_progress("waiting for another real node on this machine to end")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        yield directory
+        # One may have been left by somebody who was killed.
+        shutil.rmtree(_twin_of(directory), ignore_errors=True)
+        try:
+            yield directory
+        finally:
+            shutil.rmtree(_twin_of(directory), ignore_errors=True)
+
+
+def _twin_of(directory: Path) -> Path:
+    return directory.with_name(f"{directory.name}-twin")
 
 
 class ImageStore:
@@ -71,6 +81,19 @@ class ImageStore:
         for image in sorted(wanted - present):
             self._import(image)
         process.stop(grace_s=10.0)
+
+    def twin(self, machine: Machine) -> "ImageStore":
+        """Returns a store for another machine that has the same images; to be made before `serve`.
+
+        Blobs and unpacked layers never change and are hard links, which take no room; databases do
+        and are copies.
+        """
+        directory = _twin_of(self.directory)
+        run("cp", "--archive", "--link", self.directory, directory)
+        for database in directory.glob("*/*.db"):
+            database.unlink()
+            shutil.copyfile(self.directory / database.relative_to(directory), database)
+        return ImageStore(machine, directory)
 
     def serve(self, configuration: Path) -> None:
         """Starts containerd for a kubelet; returns when it answers."""

@@ -1,4 +1,4 @@
-"""What a real node took: seconds by phase, sizes by image."""
+"""What a real node took: seconds by phase, sizes by image, and more."""
 
 import time
 from collections.abc import Iterator
@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 seconds: dict[str, float] = {}
 sizes: dict[str, str] = {}
+notes: list[str] = []
+"""Lines for people."""
 
 
 @contextmanager
@@ -21,4 +23,5 @@ def lines() -> list[str]:
     return [
         *(f"{size:>10}  image {image}" for image, size in sizes.items()),
         *(f"{taken:8.1f} s  {name}" for name, taken in seconds.items()),
+        *notes,
     ]

@@ -96,6 +96,25 @@ class Machine:
         """
         return run(*self._enter(), *command, input_text=input_text)
 
+    def connect(self, other: "Machine") -> None:
+        """Lays a cable to another machine; each knows the way to the other's pods."""
+        ends = ((self, f"peer{other.slot}", other), (other, f"peer{self.slot}", self))
+        (_, near, _), (_, far, _) = ends
+        first, second = f"{near} netns {self._pid}", f"{far} netns {other._pid}"
+        run("ip", *f"link add {first} type veth peer name {second}".split())
+        for machine, link, peer in ends:
+            for command in (
+                f"address add {machine.address}/32 dev {link}",
+                f"link set {link} up",
+                f"route add {peer.address}/32 dev {link}",
+                f"route add {peer.pod_addresses} via {peer.address} dev {link}",
+            ):
+                machine.run("ip", *command.split())
+
+    def processes(self) -> list[psutil.Process]:
+        """Returns everything that runs in it, its pods' programs too."""
+        return psutil.Process(self._pid).children(recursive=True)
+
     def close(self) -> None:
         """Ends the machine with everything in it."""
         self._keeper.close()

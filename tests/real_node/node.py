@@ -1,15 +1,20 @@
 """A real node: containerd, kubelet, kube-proxy and CoreDNS on a machine of their own.
 
     with Machine() as machine, Cluster(options=Options(address=machine.outside)) as cluster:
-        node = RealNode(machine, cluster)
+        node = RealNode(machine, cluster, images)
         node.start()
+        node.serve_dns()
 
-The images of its pods are those that `images.ImageStore` has imported; nothing is ever pulled,
+Further nodes are started likewise, on machines that are connected to all others; one of them serves
+DNS. The images of its pods are those that `images.ImageStore` has imported; nothing is ever pulled,
 and there is no way from its pods to any other network.
 """
 
+import contextlib
 import json
 from typing import Any
+
+import psutil
 
 from cluster import tools
 from cluster.control_plane import Cluster
@@ -47,19 +52,31 @@ class RealNode:
         programs = tools.build(NODE_PROGRAMS)
         self._kubelet_program, self._proxy_program = programs / "kubelet", programs / "kube-proxy"
         self._dns_program = tools.build(DNS_SERVER) / "coredns"
+        self._files = self._name_files()
         self._kubelet: Process | None = None
 
     def start(self) -> None:
-        """Starts everything; returns when the node is Ready and names of Services resolve."""
-        files = self._write_files()
-        self._images.serve(files.containerd)
-        self._publish_dns()
+        """Starts everything but DNS; returns when the node is Ready."""
+        self._files.write()
+        self._images.serve(self._files.containerd)
         self._machine.start(
             "kube-proxy",
-            [self._proxy_program, f"--config={files.proxy}", f"--hostname-override={self.name}"],
+            [
+                self._proxy_program,
+                f"--config={self._files.proxy}",
+                f"--hostname-override={self.name}",
+            ],
         )
-        self._machine.start("coredns", [self._dns_program, "-conf", files.dns])
-        self._kubelet = self._machine.start("kubelet", self._kubelet_command(files))
+        self.start_kubelet()
+
+    def serve_dns(self) -> None:
+        """Answers for the names of all Services of the cluster."""
+        self._publish_dns()
+        self._machine.start("coredns", [self._dns_program, "-conf", self._files.dns])
+
+    def start_kubelet(self) -> None:
+        """Starts the kubelet, also one that was killed; returns when the node is Ready."""
+        self._kubelet = self._machine.start("kubelet", self._kubelet_command())
         self._kubelet.wait_until(self._is_ready)
 
     def kill_kubelet(self) -> None:
@@ -68,21 +85,29 @@ class RealNode:
             self._kubelet.stop(grace_s=0.0)
             self._kubelet = None
 
-    def _kubelet_command(self, files: NodeFiles) -> list[Any]:
+    def process(self, **environment: str) -> psutil.Process | None:
+        """Returns the first of its programs with these variables, None while there is none."""
+        for process in self._machine.processes():
+            with contextlib.suppress(psutil.Error):
+                if environment.items() <= process.environ().items():
+                    return process
+        return None
+
+    def _kubelet_command(self) -> list[Any]:
         return [
             self._kubelet_program,
-            f"--config={files.kubelet}",
-            f"--kubeconfig={files.kubelet_config}",
+            f"--config={self._files.kubelet}",
+            f"--kubeconfig={self._files.kubelet_config}",
             f"--hostname-override={self.name}",
             f"--node-ip={self._machine.address}",
         ]
 
-    def _write_files(self) -> NodeFiles:
+    def _name_files(self) -> NodeFiles:
         user = f"system:node:{self.name}"
         serving = self._cluster.issue_certificate(
             f"{self.name}-serving", user, "system:nodes", self._machine.address
         )
-        files = NodeFiles(
+        return NodeFiles(
             directory=self._machine.directory,
             images=self._images.directory,
             pod_addresses=self._machine.pod_addresses,
@@ -92,11 +117,9 @@ class RealNode:
             certificate=serving.certificate,
             key=serving.key,
             kubelet_config=self._cluster.write_kubeconfig(self.name, user, "system:nodes"),
-            proxy_config=self._cluster.write_kubeconfig("kube-proxy", "system:kube-proxy"),
-            dns_config=self._cluster.write_kubeconfig("coredns", "system:coredns"),
+            proxy_config=self._cluster.write_kubeconfig(f"{self.name}-proxy", "system:kube-proxy"),
+            dns_config=self._cluster.write_kubeconfig(f"{self.name}-dns", "system:coredns"),
         )
-        files.write()
-        return files
 
     def _publish_dns(self) -> None:
         place = {"namespace": "kube-system"}

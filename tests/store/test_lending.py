@@ -18,7 +18,7 @@ GRAPH = BY_KIND["SelfRewardRun"].graph(spec(), "salt")
 
 def lent(bucket: Any, job: str) -> Store:
     """Opens the store as a Job of the run would."""
-    allowed = policy(bucket.name, "team", stages_of(GRAPH, job), {}, ())
+    allowed = policy(bucket.name, "team", GRAPH, job, {})
     session = open_sts(environ=bucket.environ).mint(allowed, 900, f"test-{job}")
     return open_store(
         bucket.uri,

@@ -14,6 +14,7 @@ from autodidact_contract.stages import (
     Answers,
     Reward,
     Sampling,
+    TrainGrpo,
     TrainOnlineSt,
     TrainPpo,
     Validation,
@@ -115,6 +116,22 @@ def st_config(**changes: Any) -> TrainOnlineSt:
         "micro_batch_size": 4,
     }
     return TrainOnlineSt(**(values | changes))
+
+
+def grpo_config(**changes: Any) -> TrainGrpo:
+    """Three rollouts of four questions with four answers each, two passes, two micro-batches."""
+    values: dict[str, Any] = {
+        **_ONLINE,
+        "validation": Validation(**{**VALIDATION, **changes.pop("validation", {})}),
+        "reward": Reward(partial=0.1, partial_when="numeric"),
+        "beta": 0.05,
+        "clip_ratio": 0.2,
+        "epochs": 1,
+        "batch_size": 4,
+        "group_size": 4,
+        "micro_batch_size": 8,
+    }
+    return TrainGrpo(**(values | changes))
 
 
 def write_inputs(folder: Path, problems: Sequence[Problem] = PROBLEMS) -> dict[str, Path]:

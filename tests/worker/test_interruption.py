@@ -1,20 +1,18 @@
 """Real signals to real training processes: what is saved, what is seen, and what comes of it."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from autodidact_contract.stages import EXIT_PUBLISHED, EXIT_STOPPED, Result, StageTask
-from worker import chain, online_stages
+from worker import chain, online_stages, warm
 from worker.conftest import NAMESPACE, Bench
 from worker.test_training import INSTRUCTIONS, PAIRS
 
@@ -79,7 +77,7 @@ def stage(kind: str, bench: Bench, llama: Path) -> StageTask:
     return StageTask(name=kind, config=chain.dpo_config(**SMALL), inputs=inputs)
 
 
-def start(bench: Bench, task: StageTask, watchman: Watchman) -> subprocess.Popen[bytes]:
+def start(bench: Bench, task: StageTask, watchman: Watchman) -> ForkServerProcess:
     """Starts a worker process."""
     token = bench.folder / "token"
     token.write_text("secret")
@@ -91,8 +89,13 @@ def start(bench: Bench, task: StageTask, watchman: Watchman) -> subprocess.Popen
         "AUTODIDACT_TOKEN_FILE": str(token),
         "TERMINATION_LOG": str(bench.folder / "termination"),
     }
-    command = [sys.executable, "-m", "autodidact_worker"]
-    return subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.DEVNULL)
+    return warm.start(environment)
+
+
+def exit_code(process: ForkServerProcess) -> int | None:
+    """Returns the exit code of a process once it has ended."""
+    process.join()
+    return process.exitcode
 
 
 def digest_of(bench: Bench, kind: str) -> str:
@@ -109,7 +112,7 @@ def test_a_stopped_training_goes_on(
 ) -> None:
     """SIGTERM saves and exits 143; the next attempt ends with the bytes of an undisturbed one."""
     quiet = new_bench("quiet")
-    assert start(quiet, stage(kind, quiet, llama), watchman).wait() == EXIT_PUBLISHED
+    assert exit_code(start(quiet, stage(kind, quiet, llama), watchman)) == EXIT_PUBLISHED
     disturbed = new_bench("disturbed")
     task = stage(kind, disturbed, llama)
     checkpoints = f"{NAMESPACE}/checkpoints/"
@@ -117,15 +120,15 @@ def test_a_stopped_training_goes_on(
 
     first = start(disturbed, task, watchman)
     assert watchman.reached.wait(timeout=120)
-    first.send_signal(signal.SIGTERM)
+    first.terminate()
 
-    assert first.wait() == EXIT_STOPPED
+    assert exit_code(first) == EXIT_STOPPED
     said = Result.model_validate_json((disturbed.folder / "termination").read_bytes())
     assert said.failure is not None
     assert said.failure.code == "stopped"
     assert list(disturbed.store.entries(checkpoints))
     assert not list(disturbed.store.entries(f"{NAMESPACE}/artifacts/{kind}"))
-    assert start(disturbed, task, watchman).wait() == EXIT_PUBLISHED
+    assert exit_code(start(disturbed, task, watchman)) == EXIT_PUBLISHED
     assert digest_of(disturbed, kind) == digest_of(quiet, kind)
     assert not list(disturbed.store.entries(checkpoints))
 
@@ -142,9 +145,9 @@ def test_a_killed_training_leaves_nothing_half_done(
     assert watchman.reached.wait(timeout=120)
     first.kill()
 
-    assert first.wait() == -signal.SIGKILL
+    assert exit_code(first) == -signal.SIGKILL
     assert not list(bench.store.entries(f"{NAMESPACE}/artifacts/{kind}"))
-    assert start(bench, task, watchman).wait() == EXIT_PUBLISHED
+    assert exit_code(start(bench, task, watchman)) == EXIT_PUBLISHED
     assert digest_of(bench, kind)
 
 
@@ -157,7 +160,7 @@ def test_a_killed_ppo_goes_on_from_its_checkpoint(
     """SIGKILL in the middle of a rollout's steps; the next attempt ends with the same bytes."""
     kind = "train-ppo"
     quiet = new_bench("quiet")
-    assert start(quiet, stage(kind, quiet, llama), watchman).wait() == EXIT_PUBLISHED
+    assert exit_code(start(quiet, stage(kind, quiet, llama), watchman)) == EXIT_PUBLISHED
     monkeypatch.setenv("AUTODIDACT_CHECKPOINT_SECONDS", "0")
     disturbed = new_bench("disturbed")
     task = stage(kind, disturbed, llama)
@@ -167,7 +170,7 @@ def test_a_killed_ppo_goes_on_from_its_checkpoint(
     assert watchman.reached.wait(timeout=120)
     first.kill()
 
-    assert first.wait() == -signal.SIGKILL
+    assert exit_code(first) == -signal.SIGKILL
     assert list(disturbed.store.entries(f"{NAMESPACE}/checkpoints/"))
-    assert start(disturbed, task, watchman).wait() == EXIT_PUBLISHED
+    assert exit_code(start(disturbed, task, watchman)) == EXIT_PUBLISHED
     assert digest_of(disturbed, kind) == digest_of(quiet, kind)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from autodidact_contract.records import AnswerSample, Reranked
-from autodidact_contract.stages import Answers, RerankAnswers, TrainReranker
+from autodidact_contract.stages import Answers, RerankAnswers
 from autodidact_contract.training import Lora
 from autodidact_store import open_store
 from autodidact_worker import models, reranking, rows, safety
@@ -20,6 +20,7 @@ from autodidact_worker.stages.train_reranker import different
 from autodidact_worker.trainers import loop
 from worker import online_stages
 from worker.conftest import Bench
+from worker.offline_stages import reranker_config
 from worker.online_stages import digest
 from worker.tiny import write_gpt2
 
@@ -55,23 +56,6 @@ def samples(questions: int, each: int = 4) -> list[AnswerSample]:
             text = "bcdxyz"[: 1 + (question + index) % 6] + "ab"[index % 2]
             found.append(answer(question, index, text, "12"[index % 2]))
     return found
-
-
-def reranker_config(**changes: Any) -> TrainReranker:
-    """Ten batches of eight."""
-    values = {
-        "learning_rate": 1e-2,
-        "final_learning_rate": 0.0,
-        "schedule": "linear",
-        "warmup_steps": 0,
-        "epochs": 2,
-        "batch_size": 8,
-        "max_length": 32,
-        "dropout": 0.0,
-        "weight_decay": 0.0,
-        "max_grad_norm": 1.0,
-    }
-    return TrainReranker(**(values | changes))
 
 
 @pytest.fixture

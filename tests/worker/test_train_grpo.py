@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from autodidact_contract.stages import Reward, Sampling, TrainGrpo, Validation
+from autodidact_contract.stages import Reward
 from autodidact_contract.training import Lora
 from autodidact_store import open_store
 from autodidact_worker import safety, toy_reft
@@ -21,35 +21,9 @@ from autodidact_worker.generation import Completion
 from autodidact_worker.grading import Grade
 from autodidact_worker.trainers import grpo
 from worker import online_stages
-from worker.online_stages import RULES, VALIDATION, digest
+from worker.online_stages import RULES, digest, grpo_config
 
 Run = Callable[..., tuple[Path, Output]]
-
-
-def grpo_config(**changes: Any) -> TrainGrpo:
-    """Three rollouts of four questions with four answers each, two passes, two micro-batches."""
-    values: dict[str, Any] = {
-        "learning_rate": 3e-3,
-        "final_learning_rate": 3e-4,
-        "schedule": "linear",
-        "warmup_steps": 0,
-        "epochs": 1,
-        "batch_size": 4,
-        "group_size": 4,
-        "micro_batch_size": 8,
-        "max_length": 24,
-        "dropout": 0.0,
-        "weight_decay": 0.01,
-        "max_grad_norm": 1.0,
-        "sampling": Sampling(temperature=1, top_p=1, max_new_tokens=3),
-        "answers": RULES,
-        "passes": 2,
-        "reward": Reward(partial=0.1, partial_when="numeric"),
-        "beta": 0.05,
-        "clip_ratio": 0.2,
-        "validation": Validation(**{**VALIDATION, **changes.pop("validation", {})}),
-    }
-    return TrainGrpo(**(values | changes))
 
 
 @pytest.fixture(scope="module")

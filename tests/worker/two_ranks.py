@@ -1,11 +1,11 @@
-"""One of several ranks, started by torchrun: trains with every engine, whole and interrupted.
+"""One of several ranks, started by torchrun: trains everything with one engine.
 
-All in one process, for the libraries take longer to load than the trainings. Rank 0 leaves one
-folder for each training in the folder that is the first argument.
+All trainings in one process, for the libraries take longer to load than that; but only one engine,
+for accelerate keeps its first one for good. Rank 0 leaves one folder for each training in the
+folder that is the first argument.
 """
 
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -14,55 +14,61 @@ from typing import Any
 
 import deepspeed.ops
 import torch
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from autodidact_store import open_store
 from autodidact_worker import distributed, ppo
 from autodidact_worker.distributed import Layout
 from autodidact_worker.errors import StoppedError
-from worker import online_stages
+from worker import offline_stages, online_stages
 
-ENGINES = ("zero2", "zero3", "none")
-"""DeepSpeed first: it has to make the process group."""
+ENGINES = ("none", "zero2", "zero3")
 
 SAID = "layout.json"
 """What a training says it ran on: processes and engine."""
 
-TRAININGS: Mapping[str, Callable[[], Any]] = {
+INPUTS = ("model", "questions", "validation", "pairs", "samples")
+"""Given to every training; each takes its own."""
+
+TRAININGS: Mapping[str, Callable[..., Any]] = {
+    "sft": partial(offline_stages.sft_config, micro_batch_size=2),
+    "dpo": partial(offline_stages.dpo_config, micro_batch_size=2, lora=online_stages.LORA),
+    "reranker": partial(offline_stages.reranker_config, micro_batch_size=2),
+    "grpo": online_stages.grpo_config,
     "ppo": online_stages.ppo_config,
     "critic": partial(online_stages.ppo_config, value_network="separate", value_warmup_steps=1),
     "lora": partial(online_stages.ppo_config, lora=online_stages.LORA),
-    "st": online_stages.st_config,
+    "st": partial(online_stages.st_config, micro_batch_size=2),
 }
 """What is trained, by name."""
 
 
 def main(folder: Path) -> None:
-    """Trains everything with each engine, and PPO once more, stopped after its first rollout."""
+    """Trains everything, and PPO once more, stopped after its first rollout and resumed."""
     # Or DeepSpeed would compile it first; gloo does the same.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     _partition_everything()
-    inputs = {name: folder / name for name in ("model", "questions", "validation")}
-    rank = os.environ["RANK"]
+    inputs = {name: folder / name for name in INPUTS}
+    layout = Layout.of_environment()
 
     def run(name: str, config: Any, **more: Any) -> None:
-        place = folder / (name if rank == "0" else f"{name}-{rank}")
+        rank = f"-{layout.rank}" if layout.rank else ""
+        place = folder / f"{name}-{layout.engine}{rank}"
         made = online_stages.run(config, inputs, place, **more)
         (place / SAID).write_text(json.dumps([made.world_size, made.deepspeed]))
 
-    for engine in ENGINES:
-        os.environ["AUTODIDACT_DEEPSPEED"] = engine
-        for kind, config in TRAININGS.items():
-            run(f"{kind}-{engine}", config())
-        store = open_store(str(folder / f"store-{engine}"))
-        try:
-            run(f"stopped-{engine}", TRAININGS["ppo"](), store=store, stopping=lambda: True)
-        except StoppedError:
-            run(f"resumed-{engine}", TRAININGS["ppo"](), store=store)
-    layout = Layout.of_environment()
+    for kind, config in TRAININGS.items():
+        run(kind, config())
+        unset_hf_deepspeed_config()  # or the next model would be in ZeRO-3's pieces when loaded
+    store = open_store(str(folder / f"store-{layout.engine}"))
+    try:
+        run("stopped", TRAININGS["ppo"](), store=store, stopping=lambda: True)
+    except StoppedError:
+        run("resumed", TRAININGS["ppo"](), store=store)
     values, mask = online_stages.UNEVEN
     share = slice(layout.rank, None, layout.world)
     white = ppo.whiten(values[share], mask[share], lambda tensor: distributed.total(tensor, layout))
-    (folder / f"white-{rank}.json").write_text(json.dumps(white.tolist()))
+    (folder / f"white-{layout.engine}-{layout.rank}.json").write_text(json.dumps(white.tolist()))
 
 
 def _partition_everything() -> None:

@@ -92,26 +92,26 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   verbs: [get, list, watch, create, delete]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [""]
   resources: [services]
-  verbs: [get, create, delete]
+  verbs: [get, create]
 {{- if .Values.store.sts.enabled }}
 # A Secret for each Job, by server-side apply; none is read.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [create, patch]
 {{- end }}
-- apiGroups: ["", events.k8s.io]
+- apiGroups: [""]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end }}
 
 {{/* Rules of what exists once per cluster. */}}
 {{- define "autodidact.clusterRules" -}}
 - apiGroups: [autodidact.dev]
   resources: [computeprofiles]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [authentication.k8s.io]
   resources: [tokenreviews]
   verbs: [create]

@@ -1,0 +1,22 @@
+"""What the operator was granted and what it used, over all tests of this folder; runs last."""
+
+from cluster.control_plane import Cluster
+from e2e.rights import Asked, asked, granted
+from installation import Installation
+
+UNSEEN: dict[Asked, str] = {
+    ("create", "", "secrets"): "a server-side apply that creates is logged as a patch",
+    ("get", "autodidact.dev", "selfrewardruns"): "only when a run was replaced under its name",
+    ("get", "autodidact.dev", "reftruns"): "likewise",
+}
+"""Rights whose use these tests do not see, and why."""
+
+
+def test_every_right_is_used_and_none_is_missing(
+    cluster: Cluster, installation: Installation
+) -> None:
+    """The operator did everything it may do, and was refused nothing."""
+    del installation
+    used = set(asked(cluster, "allow"))
+    assert granted(cluster) - used == set(UNSEEN)
+    assert not asked(cluster, "forbid")
