@@ -374,6 +374,12 @@ class BuildSeed(StageConfig):
     validation_prompts: int
 
 
+class ComparePrompts(StageConfig):
+    """How many held-out prompts are among the others. Inputs: heldout; any data sets. No torch."""
+
+    stage: Literal["compare-prompts"] = "compare-prompts"
+
+
 class JudgeRanked(StageConfig):
     """Judgements of replies that people ranked. Inputs: model, ranked. Sharded.
 
@@ -543,6 +549,7 @@ AnyStage = Annotated[
     | EvaluateAnswers
     | RerankAnswers
     | BuildSeed
+    | ComparePrompts
     | JudgeRanked
     | BuildEft
     | GeneratePrompts

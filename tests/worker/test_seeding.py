@@ -13,11 +13,12 @@ from autodidact_contract.records import (
     Instruction,
     JudgedRanking,
     Message,
+    Question,
     RankedReplies,
     SeedPrompt,
     Vote,
 )
-from autodidact_contract.stages import BuildEft, BuildSeed
+from autodidact_contract.stages import BuildEft, BuildSeed, ComparePrompts
 from autodidact_worker import rows, rubrics, seeding, toy
 from autodidact_worker.errors import UserError
 from autodidact_worker.judging import render
@@ -376,3 +377,27 @@ def test_evaluations_are_what_agrees_rebalanced(bench: Any) -> None:
         "after-5": 2,
         "rows": 5,
     }
+
+
+def test_held_out_prompts_that_are_elsewhere_are_counted(bench: Any) -> None:
+    """A prompt counts once, wherever it is found and whatever white space is around it."""
+    ranked = [RankedReplies(prompt=p, replies=("x", "y"), ranks=(1, 2)) for p in ("a", "b", "c")]
+    done = bench.run(
+        ComparePrompts(),
+        heldout=bench.put_rows(ranked),
+        instructions=bench.put_rows([Instruction(prompt=p, response="x") for p in (" a\n", "d")]),
+        questions=bench.put_rows(
+            [Question(id=str(i), question=q, answer="1") for i, q in enumerate("abz")]
+        ),
+    )
+    counts = bench.result(done).counts
+    assert counts == {"prompts": 3, "overlap": 2, "overlap-instructions": 1, "overlap-questions": 2}
+    found = rows.read(bench.fetch(done) / rows.DATA, SeedPrompt)
+    assert [row.prompt for row in found] == ["a", "b"]
+
+
+def test_the_toy_holds_out_what_nothing_else_has() -> None:
+    """What is measured on the toy's held-out prompts is about new prompts."""
+    held_out = {row.prompt for row in toy.held_out(0)}
+    assert len(held_out) == toy.HELD_OUT_ROWS
+    assert not held_out & {row.prompt for row in (*toy.instructions(0), *toy.evaluations(0))}

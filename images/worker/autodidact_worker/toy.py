@@ -110,11 +110,18 @@ def evaluations(seed: int) -> list[Evaluation]:
 
 
 def held_out(seed: int) -> list[RankedReplies]:
-    """Returns held-out prompts with four replies of four different qualities, ranked."""
+    """Returns held-out prompts with four replies of four different qualities, ranked.
+
+    None of them is in the seed data; of the trees they know nothing.
+    """
     rng = random.Random(f"{seed}/heldout")
-    rows = []
-    for _ in range(HELD_OUT_ROWS):
+    known = {row.prompt for row in (*instructions(seed), *evaluations(seed))}
+    rows: list[RankedReplies] = []
+    while len(rows) < HELD_OUT_ROWS:
         text = prompt(rng)
+        if text in known:
+            continue
+        known.add(text)
         scores = rng.sample(range(LENGTH + 1), 4)
         best = sorted(scores, reverse=True)
         rows.append(

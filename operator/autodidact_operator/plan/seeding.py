@@ -65,11 +65,15 @@ def seed(spec: SelfRewardSpec, salt: str, origin: str) -> Seed:
         instructions = instructions if data.instructions else "build-instructions"
         held_out = held_out if data.held_out else "build-heldout"
         validation = validation or ("build-validation" if "validation" in parts else "")
+    evaluations = "import-evaluations" if data.evaluations and not origin else ""
+    learned = {"instructions": instructions, "evaluations": evaluations}
+    if data.questions:
+        learned["questions"] = "import-questions"
+    stages.append(_compared(spec, stages, {**learned, "validation": validation}, held_out))
     judged = bool(data.ranked) and not origin
     baseline = BASELINE if judged or "baseline" in spec.evaluation.against else ""
     if baseline:
         stages.append(sft(spec, BASELINE, {"instructions": instructions}))
-    evaluations = "import-evaluations" if data.evaluations else ""
     if judged:
         stages += _judged(spec)
         evaluations = EFT
@@ -146,6 +150,38 @@ def _parts(spec: SelfRewardSpec, *, judged: bool) -> dict[str, Stage]:
         for part, (name, needed) in wanted.items()
         if needed
     }
+
+
+def _compared(
+    spec: SelfRewardSpec, before: list[Stage], others: dict[str, str], held_out: str
+) -> Stage:
+    """Returns the stage that counts the held-out prompts that are in other data as well.
+
+    Args:
+        spec: The run's spec.
+        before: The stages that bring the data in.
+        others: Stage by name of the data; empty where there are none.
+        held_out: Stage of the held-out data.
+    """
+    inputs = {"heldout": held_out, **{name: stage for name, stage in others.items() if stage}}
+    jobs = {stage.job for stage in before if stage.name in inputs.values()}
+    return Stage(
+        name="compare-prompts",
+        config=s.ComparePrompts(seed=spec.seed),
+        job=jobs.pop() if len(jobs) == 1 else "compare-prompts",
+        inputs=inputs,
+        checks=(
+            Check(
+                reason="SplitsOverlap",
+                figure="number of held-out prompts that are in other data as well",
+                numerator="overlap",
+                limit=0,
+                at_least=False,
+                action="Warn",
+                advice="what is measured on them says nothing about new prompts; remove them",
+            ),
+        ),
+    )
 
 
 def _enough(name: str) -> tuple[Check, ...]:
