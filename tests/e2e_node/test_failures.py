@@ -152,8 +152,8 @@ def test_node_gone(place: Place) -> None:
         books = run.books("train-sft")
         assert (books["disruptions"], books["failures"]) == (1, 0)
     finally:
-        away.start_kubelet()
         place.kubectl("taint", "node", away.name, f"{OUT_OF_SERVICE}-", check=False)
+        away.start_kubelet()
 
 
 @contextmanager
