@@ -10,7 +10,10 @@ UV := $(VENV)/uv/bin/uv
 UV_VERSION := 0.13.9
 LOCK := tests/requirements.txt
 STAMP := $(VENV)/.installed
+# Test modules are dealt out to so many processes; each of them starts the servers its modules need.
+PYTEST_WORKERS ?= 2
 RUN := PYTHONPATH=tests OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python
+PYTEST := $(RUN) -m pytest -n $(PYTEST_WORKERS) --dist loadfile
 
 CLUSTER ?= new
 PYTEST_ARGS ?=
@@ -44,10 +47,10 @@ demo-real: venv  ## Run both kinds on a real chat model of 135M parameters; some
 
 test: venv  ## Run every test that needs neither root nor a GPU
 	$(RUN) -m cluster tools
-	$(RUN) -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
-test-unit: venv  ## Run the tests that need no cluster and no server
-	$(RUN) -m pytest -m "not cluster" $(PYTEST_ARGS)
+test-unit: venv  ## Run the tests that need no cluster, no server and no training
+	$(PYTEST) -m "not cluster and not training" $(PYTEST_ARGS)
 
 e2e: venv  ## Run the tests on a real node; needs root on Debian, installs packages there
 	@test "$$(id -u)" = 0 || { echo "make e2e needs root: it makes namespaces, mounts and cgroups" >&2; exit 1; }

@@ -1,4 +1,4 @@
-"""Fixtures for all tests, the marks that select them, and which of them may run side by side."""
+"""Fixtures for all tests, and the marks that select them."""
 
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,10 @@ MODELS = frozenset({"llama", "other_llama"})
 """Fixtures that write a model; a test that uses one is marked ``training``."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups
 def pytest_collection_modifyitems(items: list[Any]) -> None:
-    """Marks what ``make test-unit`` leaves out, and what has to share a process.
-
-    Of several processes (``pytest -n 2 --dist loadgroup``) one runs all that needs a cluster, so
-    that there is one of each kind, and the others run the rest, a module at a time.
-    """
+    """Marks what ``make test-unit`` leaves out."""
     for item in items:
         if SERVERS.intersection(item.fixturenames) or END_TO_END in item.path.parents:
             item.add_marker(pytest.mark.cluster)
         if MODELS.intersection(item.fixturenames):
             item.add_marker(pytest.mark.training)
-        group = "cluster" if item.get_closest_marker("cluster") else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))

@@ -64,7 +64,8 @@ def run(
 
     The same stages, artifacts and decisions as on a cluster. An interrupted or failed run goes on
     where it was when the command is given again. Ctrl-C lets the stage save its state first; a
-    second one kills it.
+    second one kills it. AUTODIDACT_ENGINE=vllm, or openai with AUTODIDACT_ENGINE_URL, lets stages
+    sample by another engine than transformers.
     """
     recipe, body, spec = _read_run(file)
     if "://" not in store_uri:

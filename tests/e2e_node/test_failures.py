@@ -30,7 +30,7 @@ def start_training(place: Place, profile: Body | None = None) -> Run:
     """Starts a run that may not fail; returns it in the middle of a training that takes long."""
     run = start(place, profile, backoffLimit=0, warmUp={"epochs": 200})
     # A program that has not come far enough to hear the signal goes on to its end.
-    eventually(lambda: "progress" in run.log(**FIRST), 120)
+    eventually(lambda: "progress" in run.log(**FIRST), 300)
     return run
 
 
@@ -96,7 +96,7 @@ def test_names_that_are_taken(place: Place, node_images: NodeImages) -> None:
     place.kubectl("delete", "service", service)
     eventually(lambda: len(run.pods(job="train-sft")) == 2, 60)
     run.edit(cancel=True)
-    eventually(lambda: not run.pods(job="train-sft"), 180)
+    eventually(lambda: service not in {job["metadata"]["name"] for job in place.items("jobs")})
 
 
 def test_out_of_memory(place: Place) -> None:
@@ -152,8 +152,8 @@ def test_node_gone(place: Place) -> None:
         books = run.books("train-sft")
         assert (books["disruptions"], books["failures"]) == (1, 0)
     finally:
-        away.start_kubelet()
         place.kubectl("taint", "node", away.name, f"{OUT_OF_SERVICE}-", check=False)
+        away.start_kubelet()
 
 
 @contextmanager

@@ -32,6 +32,11 @@ def _traces(slot: int, directory: Path) -> list[str]:
     ]
 
 
+def _cgroups(slot: int) -> list[Path]:
+    """Returns a machine's cgroups in all hierarchies."""
+    return list(Path("/sys/fs/cgroup").glob(f"**/autodidact-{slot}"))
+
+
 def test_a_machine_is_alone_and_leaves_nothing() -> None:
     """It has one link to the outside, its own process 1, and leaves no link, mount, file or cgroup."""
     with Machine() as machine:
@@ -40,11 +45,11 @@ def test_a_machine_is_alone_and_leaves_nothing() -> None:
         assert machine.run("ps", "-p", "1", "-o", "args=").split()[1:3] == ["-m", "real_node.init"]
         assert _traces(machine.slot, machine.directory)
     assert not _traces(machine.slot, machine.directory)
-    assert not list(Path("/sys/fs/cgroup").glob(f"**/autodidact-{machine.slot}"))
+    assert not _cgroups(machine.slot)
 
 
 def test_a_killed_starter_leaves_nothing_running() -> None:
-    """Processes, mounts, links, routes and files go when the starter is killed."""
+    """Processes, mounts, links, routes and files go; the next machine removes the cgroups."""
     with subprocess.Popen(
         [sys.executable, "-c", _STARTER],
         stdin=subprocess.PIPE,
@@ -57,3 +62,6 @@ def test_a_killed_starter_leaves_nothing_running() -> None:
         assert _traces(int(slot), Path(directory))
         starter.kill()
     eventually(lambda: not _traces(int(slot), Path(directory)))
+    with Machine() as successor:
+        assert successor.slot == int(slot)
+    assert not _cgroups(int(slot))

@@ -65,7 +65,12 @@ SELF_REWARDING = Recipe(
 )
 REFT = Recipe(
     make=runs.tiny_reft,
-    fields={"baselines": [], "reranker": {"enabled": False}, "ppo": {"epochs": 1}},
+    fields={
+        "baselines": [],
+        "reranker": {"enabled": False},
+        "warmUp": {"epochs": 1, "stopEpochs": 1},
+        "ppo": {"epochs": 1},
+    },
     trainings=("train-sft", "train-ppo"),
     change={"ppo": {"beta": 0.05}},
     engines=("zero3", "zero2"),
@@ -111,7 +116,7 @@ def two_pods(place: Place, engine: str) -> Body:
 def lose_a_rank(run: Run, recipe: Recipe) -> None:
     """Has a training lose a rank once it has saved; returns when it has resumed."""
     first, second = ({"job": recipe.lost, "attempt": attempt} for attempt in ("1", "2"))
-    saved = eventually(lambda: CHECKPOINT.search(run.log(**first)), 300)
+    saved = eventually(lambda: CHECKPOINT.search(run.log(**first)), 900)
     pods = run.pods(**first)
     assert len({pod["spec"]["nodeName"] for pod in pods}) == len(pods) == 2
     recipe.lose(run.place, pods[1])

@@ -6,7 +6,7 @@ _SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_to
 
 settings.register_profile(
     "planning",
-    max_examples=400,
+    max_examples=150,
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=_SLOW,

@@ -1,6 +1,6 @@
 """Random histories of a run: whatever happens, the planner keeps its promises.
 
-``HYPOTHESIS_PROFILE=thorough`` looks at a hundred times as many.
+``HYPOTHESIS_PROFILE=thorough`` looks at a hundred times as many and more.
 """
 
 import os

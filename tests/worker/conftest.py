@@ -86,6 +86,13 @@ class Bench:
         assert found is not None
         return found
 
+    def manifest(self, given: Input) -> Manifest:
+        """Returns what the only shard of an artifact published of itself."""
+        kind, _, key = str(given.artifact).rpartition("-")
+        found = artifacts.published(self.store, NAMESPACE, kind, key, 0, 1)
+        assert found is not None
+        return found
+
     def fetch(self, given: Input, into: str = "fetched") -> Path:
         """Returns a local folder with an artifact's files."""
         kind, _, key = str(given.artifact).rpartition("-")

@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 import socket
+import stat
 import struct
 import tarfile
 import zipfile
@@ -273,6 +274,7 @@ MODELS: tuple[Case, ...] = (
     Case("repeated choice", _pattern("normalizer", "(?:a|aa)+$"), "tokenizer.json has the pattern"),
     Case("repeats in a row", _pattern("decoder", r"\s*\s*\s*\s*x"), "tokenizer.json has the pattern"),
     Case("endless pattern", _pattern("pre_tokenizer", "(" * 50_000), "tokenizer.json has the pattern"),
+    Case("replacements", _json("tokenizer.json", {"normalizer": {"type": "Sequence", "normalizers": [{"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}] * 64}}), "tokenizer.json replaces short texts.*remove these"),
     # Names and archives.
     Case("full stop", _renamed("config.json", "config\u2024json"), r"no config.json.*config\\u2024json"),
     Case("full width", _renamed("config.json", "\uff43onfig.json"), r"no config.json.*\\uff43onfig.json"),
@@ -331,6 +333,11 @@ def _socket(folder: Path) -> None:
             end.bind("vocab.json")
     finally:
         os.chdir(here)
+
+
+def put_device(path: Path) -> None:
+    """Makes what /dev/zero is; only root may."""
+    os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5))
 
 
 FOLDERS: tuple[Case, ...] = (

@@ -14,7 +14,10 @@ from safetensors.torch import load_file
 from autodidact_worker import ppo, safety
 from worker import offline_stages, online_stages, two_ranks
 
-pytestmark = pytest.mark.timeout(900)  # of which the trainings of all engines take most
+pytestmark = [
+    pytest.mark.training,
+    pytest.mark.timeout(900),  # of which the trainings of all engines take most
+]
 
 
 @pytest.fixture(scope="module")

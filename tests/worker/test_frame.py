@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from autodidact_contract.artifacts import MANIFEST, Manifest
 from autodidact_contract.records import Instruction, Pair
-from autodidact_contract.stages import Input, Progress, Result, StageTask
+from autodidact_contract.stages import SAMPLING, Input, Progress, Result, StageTask
 from autodidact_store import CorruptError, NotFoundError, StoreUnavailableError
 from autodidact_worker import __main__, frame, process, reporting, rows
 from autodidact_worker.errors import StoppedError, UserError
@@ -98,6 +99,14 @@ def test_another_shard_layout_is_the_same_artifact(
     first = bench.run(config, **inputs)
     monkeypatch.setattr(frame, "call", lambda _: pytest.fail("made again"))
     assert bench.run(config, shards=2, **inputs) == first
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_manifests_say_what_sampled(name: str, bench: Any, stages: dict[str, Any]) -> None:
+    """The engine and its version, of the stages that sample and of no other."""
+    config, inputs = stages[name]
+    wanted = f"transformers {version('transformers')}" if config.stage in SAMPLING else ""
+    assert bench.manifest(bench.run(config, **inputs)).engine == wanted
 
 
 @pytest.mark.parametrize("name", KINDS)

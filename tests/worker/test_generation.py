@@ -271,6 +271,23 @@ def test_a_folder_that_is_no_model_is_the_users_to_fix(
     assert caught.value.reason == ("UnsafeModel" if content == "pickle" else "InvalidModel")
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("num_hidden_layers", 5, r"lacks \d+ of the weights .*model\.layers\.2\.input_layernorm"),
+        ("vocab_size", 300, "in another shape: .*embed_tokens"),
+    ],
+)
+def test_a_config_of_other_weights_is_the_users_to_fix(
+    field: str, value: int, words: str, llama: Path, tmp_path: Path
+) -> None:
+    """Where transformers would go on with random numbers, the weights that it lacks are named."""
+    path = edited(llama, tmp_path / "m", "config.json", **{field: value})
+    with pytest.raises(UserError, match=words) as caught:
+        models.load(path)
+    assert caught.value.reason == "InvalidModel"
+
+
 def test_a_model_is_loaded_once_while_it_is_used(llama: Path, other_llama: Path) -> None:
     """The same folder gives the same object; another model takes its place."""
     first = models.load(llama)

@@ -12,7 +12,6 @@ import pytest
 
 from autodidact_contract.records import Prompt
 from autodidact_contract.stages import GenerateResponses, Sampling
-from autodidact_store import artifacts
 from autodidact_worker import generation, models
 from autodidact_worker.errors import StageError, StoppedError, UserError
 from autodidact_worker.generation import Completion, Generator, Request, server
@@ -24,7 +23,7 @@ from worker.completion_servers import (
     scripted,
     transformers_serve,
 )
-from worker.conftest import NAMESPACE, Bench
+from worker.conftest import Bench
 
 GREEDY = Sampling(temperature=0, top_p=1, max_new_tokens=8)
 DRAWN = Sampling(temperature=0.8, top_p=0.95, max_new_tokens=8)
@@ -126,10 +125,7 @@ def test_a_stage_samples_from_a_server(
     prompts = bench.put("prompts", {"prompts-00000.jsonl": _rows("abc", "xyz")})
     made = bench.run(GenerateResponses(per_prompt=2, sampling=DRAWN), model=model, prompts=prompts)
     assert bench.result(made).counts["responses"] == 4
-    kind, _, key = str(made.artifact).rpartition("-")
-    manifest = artifacts.published(bench.store, NAMESPACE, kind, key, 0, 1)
-    assert manifest is not None
-    assert manifest.engine == f"openai {serve}"
+    assert bench.manifest(made).engine == f"openai {serve}"
 
 
 def _rows(*prompts: str) -> bytes:

@@ -98,6 +98,17 @@ def test_data_keeps_its_bytes(run: Run, data: Callable[..., Path], scheme: str) 
     assert output.counts == {"rows": 3, "duplicates": 1}
 
 
+def test_descriptions_beside_rows_are_no_rows(run: Run, data: Callable[..., Path]) -> None:
+    """A .json file is the data only where there is no .jsonl file."""
+    path = data(INSTRUCTION)
+    (path.parent / "sub").mkdir()
+    shutil.copy(path, path.parent / "sub/train.jsonl")
+    (path.parent / "sub/dataset_infos.json").write_text("{}")
+    assert run(path.parent / "sub", "instructions")[1].counts["rows"] == 1
+    (path.parent / "sub/train.jsonl").rename(path.parent / "sub/dataset_infos.json")
+    assert run(path.parent / "sub", "instructions")[1].counts["rows"] == 1
+
+
 def test_the_only_data_file_of_a_folder_is_found(run: Run, data: Callable[..., Path]) -> None:
     """A folder will do if it leaves no choice."""
     path = data(INSTRUCTION)

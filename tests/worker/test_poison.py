@@ -192,6 +192,16 @@ def test_poisoned_data_folders_are_refused(tmp_path: Path, folder: Path, case: C
     refused(case, folder, lambda: run(folder.as_uri(), "instructions", tmp_path))
 
 
+def test_devices_are_not_read(tmp_path: Path, folder: Path) -> None:
+    """A device under a name that may be imported would never end."""
+    try:
+        poison.put_device(folder / "added_tokens.json")
+    except PermissionError:
+        pytest.skip("only root makes devices")
+    with pytest.raises(UserError, match=r"added_tokens\.json is not a plain file"), guarded():
+        run(folder.as_uri(), "model", tmp_path)
+
+
 def test_what_is_not_needed_stays_behind(bring: Bring, folder: Path) -> None:
     """Pickles, code, processors, adapters and look-alikes beside a good model are not imported."""
     names = {path.name for path in folder.iterdir()}

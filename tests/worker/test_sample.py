@@ -72,6 +72,7 @@ def test_all_answers_of_a_question_are_in_one_part_in_order(bench: Any, llama: P
 def test_counts_are_what_the_rows_say(bench: Any, llama: Path) -> None:
     """Every figure can be had from the rows again."""
     done = bench.run(config(), **inputs(bench, llama))
+    assert bench.manifest(done).engine.startswith("transformers ")
     found = [row for part in range(3) for row in samples(bench, done, part)]
     sampled = [row for row in found if row.index >= 0]
     made = bench.result(done)

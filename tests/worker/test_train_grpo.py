@@ -23,6 +23,8 @@ from autodidact_worker.trainers import grpo
 from worker import online_stages
 from worker.online_stages import RULES, digest, grpo_config
 
+pytestmark = pytest.mark.training
+
 Run = Callable[..., tuple[Path, Output]]
 
 

@@ -19,6 +19,8 @@ from autodidact_worker.stages.train_online_st import SelfTraining
 from autodidact_worker.training import Row
 from worker import online_stages
 
+pytestmark = pytest.mark.training
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -23,6 +23,8 @@ from autodidact_worker.validation import Accuracy, Measurements
 from worker import online_stages
 from worker.tiny import write_gpt2
 
+pytestmark = pytest.mark.training
+
 Run = Callable[..., tuple[Path, Output]]
 
 

@@ -606,6 +606,19 @@ def test_silent_fallbacks_are_noticed(layout: Layout, processes: int, says: str)
         distributed.check_engine(trainer, layout)
 
 
+def test_another_stage_of_zero_is_noticed() -> None:
+    """DeepSpeed at work is not enough: it has to be the stage that was asked for."""
+
+    class DeepSpeedEngine(torch.nn.Linear):
+        def zero_optimization_stage(self) -> int:
+            return 2
+
+    engine = DeepSpeedEngine(1, 1)
+    distributed.check(engine, engine, {}, Layout(engine="zero2", gpu=False))
+    with pytest.raises(UserError, match="zero3 was asked for, not ZeRO stage 2"):
+        distributed.check(engine, engine, {}, Layout(engine="zero3", gpu=False))
+
+
 def test_configs_are_trainings() -> None:
     """The toy's settings are valid stage configs."""
     assert isinstance(chain.sft_config(), Training)

@@ -40,12 +40,12 @@ def character_tokenizer(template: str | None = None, *, adds_bos: bool = False) 
     return made
 
 
-def write_llama(folder: Path, seed: int = 0, positions: int = 2048) -> Path:
+def write_llama(folder: Path, seed: int = 0, positions: int = 2048, width: int = 32) -> Path:
     """Writes a random Llama of two small layers and returns its folder."""
     config = LlamaConfig(
         vocab_size=4 + len(CHARACTERS),
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=width,
+        intermediate_size=2 * width,
         num_hidden_layers=2,
         num_attention_heads=2,
         max_position_embeddings=positions,

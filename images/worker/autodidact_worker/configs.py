@@ -4,6 +4,7 @@ Names are the business of ``safety``. Nothing here imports torch, transformers o
 """
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -23,11 +24,13 @@ MAX_VALUES = 1 << 22
 Gemma 3's tokenizer has."""
 
 _MAX_DIGITS = 100
+_MAX_GROWTH = 1000
 _MAX_PATTERN = 1 << 14
-_COUNTS = re.compile(r"(num|n)_\w*(layer|block|expert|head)\w*|\w+_(layers|heads)")
+_COUNTS = re.compile(r"(num|n)_\w*(layer|block|head)\w*|\w+_(layers|heads)")
+_EXPERTS = re.compile(r"(num|n)_\w*expert\w*")
 _SIZES = re.compile(r"\w*(size|dim|length|positions|embeddings)|[nd]_(embd|inner|ctx|model|ff)")
-_RANGES = ((_COUNTS, 0, 4096), (_SIZES, -1, 1 << 24))
-"""Least and largest values by names in configs, far beyond those of any model.
+_RANGES = ((_COUNTS, 0, 4096), (_EXPERTS, 0, 1 << 14), (_SIZES, -1, 1 << 24))
+"""Least and largest values by names in configs, beyond the defaults of all that transformers has.
 
 What is counted becomes so many modules before any weight is looked at; a size becomes memory where
 the weights lack the tensor, and may be -1 where there is none.
@@ -105,8 +108,16 @@ def _check_numbers(name: str, value: Any) -> None:
 
 
 def _check_patterns(name: str, value: Any) -> None:
-    """Refuses regular expressions that some text keeps the tokenizer busy with for ever."""
+    """Refuses what keeps a tokenizer busy with some text for ever, or makes it endlessly long."""
     parts = [value.get(part) for part in _WITH_PATTERNS] if isinstance(value, dict) else []
+    # Each replacement may make a text longer by this factor, one after the other.
+    contents = [item for key, item in _items(parts) if key == "content" and isinstance(item, str)]
+    if math.prod(max(1, len(content)) for content in contents) > _MAX_GROWTH:
+        raise UserError(
+            "UnsafeModel",
+            f"{name} replaces short texts by long ones, one replacement after the other; remove "
+            "these from its normalizer or its decoder, or choose another tokenizer",
+        )
     for key, item in _items(parts):
         if key == "Regex" and isinstance(item, str) and is_catastrophic(item):
             raise UserError(

@@ -117,6 +117,10 @@ def check(model: Any, wrapped: Any, counted: Mapping[str, int], layout: Layout) 
     wanted = wanted or ("DistributedDataParallel" if layout.world > 1 else None)
     if (wanted or type(model).__name__) != name:
         raise UserError("WrongEngine", f"{wanted or 'a plain model'} was asked for, not {name}")
+    # accelerate keeps the first config of a process, whatever later ones ask for.
+    stage = wrapped.zero_optimization_stage() if layout.engine != "none" else None
+    if stage is not None and layout.engine != f"zero{stage}":
+        raise UserError("WrongEngine", f"{layout.engine} was asked for, not ZeRO stage {stage}")
 
 
 def join(layout: Layout) -> None:

@@ -80,7 +80,7 @@ def forget() -> None:
 def _load_classifier(path: Path) -> Loaded:
     from transformers import AutoModelForSequenceClassification  # noqa: PLC0415 - as below
 
-    loaded = _load(path, AutoModelForSequenceClassification)
+    loaded = _load(path, AutoModelForSequenceClassification, new_head=True)
     said = loaded.model.config.architectures or []
     if type(loaded.model).__name__ not in said:
         raise UserError(
@@ -91,7 +91,7 @@ def _load_classifier(path: Path) -> Loaded:
     return loaded
 
 
-def _load(path: Path, kind: Any = None) -> Loaded:
+def _load(path: Path, kind: Any = None, *, new_head: bool = False) -> Loaded:
     import torch  # noqa: PLC0415 - seconds to import; --help must not pay them
     from transformers import AutoModelForCausalLM  # noqa: PLC0415
     from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
@@ -101,17 +101,13 @@ def _load(path: Path, kind: Any = None) -> Loaded:
     disable_progress_bar()
     gpu = torch.cuda.is_available()
     tokenizer = load_tokenizer(path)
-    try:
-        model = (kind or AutoModelForCausalLM).from_pretrained(
-            path,
-            dtype=torch.bfloat16 if gpu else torch.float32,
-            device_map="auto" if gpu else None,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-        )
-    except (OSError, ValueError) as error:
-        raise UserError("InvalidModel", f"cannot load the model {path.name}: {error}") from error
+    model = with_weights(
+        kind or AutoModelForCausalLM,
+        path,
+        new_head=new_head,
+        dtype=torch.bfloat16 if gpu else torch.float32,
+        device_map="auto" if gpu else None,
+    )
     model.eval()
     seconds = time.monotonic() - started
     log.info(
@@ -119,6 +115,46 @@ def _load(path: Path, kind: Any = None) -> Loaded:
         *(path.name, model.num_parameters(), model.dtype, model.device, seconds),
     )
     return Loaded(model, tokenizer)
+
+
+def with_weights(kind: Any, path: Path, *, new_head: bool = False, **settings: Any) -> Any:
+    """Returns a model all of whose weights are in the folder.
+
+    Args:
+        kind: One of transformers' auto classes.
+        path: A Hugging Face directory.
+        new_head: Whether weights outside of the body may be missing; they are then random.
+        **settings: For ``from_pretrained``.
+
+    Raises:
+        UserError: ``InvalidModel``: no model, or one whose config and weights do not belong
+            together; transformers would go on with random numbers where a weight is missing.
+    """
+    try:
+        model, said = kind.from_pretrained(
+            path,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # they are looked at below
+            output_loading_info=True,
+            **settings,
+        )
+    except (OSError, ValueError) as error:
+        raise UserError("InvalidModel", f"cannot load the model {path.name}: {error}") from error
+    body = f"{model.base_model_prefix}."
+    wrong = sorted(
+        {str(found[0]) for found in said["mismatched_keys"]}
+        | {name for name in said["missing_keys"] if not new_head or name.startswith(body)}
+    )
+    if wrong:
+        raise UserError(
+            "InvalidModel",
+            f"the model {path.name} lacks {len(wrong)} of the weights that its config.json asks "
+            f"for, or has them in another shape: {', '.join(wrong[:3])}; give the config that "
+            "belongs to the weights",
+        )
+    return model
 
 
 def describe(path: Path) -> Description:

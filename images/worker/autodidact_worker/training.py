@@ -233,9 +233,10 @@ def start(
         settings.pad_token_id = tokenizer.pad_token_id  # how it tells which token is the last
     half = layout.gpu and layout.engine != "none"  # DeepSpeed keeps float32 masters itself
     set_seed(config.seed)
-    model = _load(
+    model = models.with_weights(
         AutoModelForCausalLM if labels is None else AutoModelForSequenceClassification,
         path,
+        new_head=labels is not None,
         config=settings,
         dtype=torch.bfloat16 if half else torch.float32,
     )
@@ -250,19 +251,6 @@ def start(
     return Start(
         model=model, tokenizer=tokenizer, limit=limit, dropouts=dropouts, kept=kept, dtype=stored
     )
-
-
-def _load(kind: Any, path: Path, **settings: Any) -> Any:
-    try:
-        return kind.from_pretrained(
-            path,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            **settings,
-        )
-    except (OSError, ValueError) as error:
-        raise UserError("InvalidModel", f"cannot load the model {path.name}: {error}") from error
 
 
 def write(

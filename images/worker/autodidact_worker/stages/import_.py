@@ -180,12 +180,15 @@ def _model(context: Context) -> Output:
 def _data(context: Context) -> Output:
     config: Import = context.config
     source = _source(context)
-    found = [name for name in source.names() if name.endswith((".jsonl", ".json"))]
+    names = source.names()
+    # Data sets of the hub have .json files that describe them.
+    found = [name for name in names if name.endswith(".jsonl")]
+    found = found or [name for name in names if name.endswith(".json")]
     if len(found) != 1:
         raise UserError(
             "InvalidSource",
             f"{config.uri} must be one .jsonl file, but there are {len(found)} (found: "
-            f"{safety.few(source.names())}); name the file in the uri; archives are not unpacked",
+            f"{safety.few(names)}); name the file in the uri; archives are not unpacked",
         )
     size = source.size(found[0])
     if size > MAX_DATA:

@@ -136,6 +136,9 @@ class _Dpo(Adapter, DPOTrainer):
             found = self.accelerator.gather_for_metrics(self.compute_ref_log_probs(model, batch))
             for column, values in zip(columns, found, strict=True):
                 column.extend(values.float().tolist())
+        if self.is_deepspeed_enabled:
+            # ZeRO-3 would go on following the model's passes, and stumble over those of training.
+            model.destroy()
         log.info("reference log-probabilities of %d pairs (%s)", len(columns[0]), name)
         dataset = dataset.add_column("ref_chosen_logps", columns[0])
         return dataset.add_column("ref_rejected_logps", columns[1])
