@@ -581,7 +581,15 @@ SHARDED = frozenset(
 """Stage kinds whose items can be split over the pods of one Indexed Job."""
 
 SAMPLING = frozenset(
-    {"generate-prompts", "generate-responses", "judge", "evaluate", "sample"},
+    {
+        "generate-prompts",
+        "generate-responses",
+        "judge",
+        "judge-ranked",
+        "meta-judge",
+        "evaluate",
+        "sample",
+    },
 )
 """Stage kinds that sample from a model they do not change, by the ComputeProfile's engine."""
 

@@ -107,4 +107,5 @@ def test_what_a_job_made_is_found_without_a_list(tmp_path: Path, body: dict[str,
         publish(store, run.ref.namespace, draft, files)
     store.lists = 0
     assert look() == set(imports)
-    assert (asked, store.lists) == (len(imports), 1)  # The one is for train-sft.
+    # The two are for train-sft and compare-prompts, which are not there.
+    assert (asked, store.lists) == (len(imports), 2)

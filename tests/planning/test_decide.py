@@ -53,7 +53,7 @@ def test_fresh_run_creates_the_import_job_alone() -> None:
     decision = see()
     assert attempts(decision) == [("import", 1)]
     names = [task.name for task in decision.create[0].task.stages]
-    assert names == ["import-model", "import-instructions", "import-heldout"]
+    assert names == ["import-model", "import-instructions", "import-heldout", "compare-prompts"]
     assert decision.status.phase == "Running"
     assert decision.status.jobs == (JobStatus(name="import", attempt=1),)
     assert not decision.delete
@@ -73,7 +73,7 @@ def test_partly_published_imports_are_not_imported_again() -> None:
     """Of the stages of one job only those run that are not published yet."""
     decision = see(until="import-model")
     names = [task.name for task in decision.create[0].task.stages]
-    assert names == ["import-instructions", "import-heldout"]
+    assert names == ["import-instructions", "import-heldout", "compare-prompts"]
 
 
 def test_independent_jobs_start_together() -> None:
@@ -94,7 +94,7 @@ def test_job_names_its_profile() -> None:
     """Each class of stages runs on the ComputeProfile that the spec names for it."""
     compute = {"generate": "gpu-1", "train": "gpu-8", "default": "cpu"}
     assert see(compute=compute).create[0].profile == "cpu"
-    assert see(until="import-heldout", compute=compute).create[0].profile == "gpu-8"
+    assert see(until="compare-prompts", compute=compute).create[0].profile == "gpu-8"
     assert see(until="train-sft", compute=compute).create[0].profile == "gpu-1"
 
 

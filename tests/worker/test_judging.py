@@ -209,9 +209,11 @@ def test_an_unknown_rubric_names_the_known_ones() -> None:
 
 PINNED = {
     "additive-v1/judge.txt": "a2df93ed495c280a",
+    "additive-v1/meta.txt": "19705747c65b5dec",
     "additive-v1/pairwise.txt": "4d083248e700e8b5",
     "additive-v1/prompts.txt": "abdecdbb3f1d6d1d",
     "toy-copy-v1/judge.txt": "c6f0470c9157113b",
+    "toy-copy-v1/meta.txt": "ff2e901976db240a",
     "toy-copy-v1/prompts.txt": "c52222de2c59d1f6",
 }
 
