@@ -99,6 +99,9 @@ class TransformersGenerator(Generator):
                 attention_mask=mask.to(device),
                 max_new_tokens=max(row.room for row in batch),
                 logits_processor=LogitsProcessorList(noise if sampling.temperature else []),
+                # Weights are whole here. In step with the other ranks, which transformers takes for
+                # needed under ZeRO-3, one that has less to sample would leave the others waiting.
+                synced_gpus=False,
             )
         found = output[:, width:].tolist()
         return self._completions([new[: row.room] for new, row in zip(found, batch, strict=True)])

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
 from autodidact_contract.artifacts import Mean
 from autodidact_contract.records import SeedPrompt
 from autodidact_contract.stages import Selection
@@ -48,6 +50,7 @@ class ByBattles:
             config.contest, self._seed, referee.path if referee else None
         )
         if referee:
+            unset_hf_deepspeed_config()  # what is left of an earlier training of this process
             generation.load(referee.path)
         self._choice = Choice(config.patience)
         self._replies: list[str] = []
