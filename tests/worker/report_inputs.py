@@ -118,7 +118,7 @@ class Run:
     def evaluate(
         self, number: int, quality: float | None, battles: tuple[int, int, int] | None = None
     ) -> None:
-        """Adds an evaluation with so many wins, ties and losses."""
+        """Adds an evaluation with so many wins, ties and losses against each of two opponents."""
         path = self.add(
             f"evaluate-{number}",
             {
@@ -140,6 +140,7 @@ class Run:
             names = ("win", "tie", "loss")
             fought = [
                 Battle(
+                    opponent=opponent,
                     prompt_id=f"{i:016x}",
                     prompt="Aabcde:",
                     ours="abcde",
@@ -147,6 +148,7 @@ class Run:
                     verdicts=(name,),
                     result=name,
                 )
+                for opponent in ("previous", "first")
                 for name, count in zip(names, battles, strict=True)
                 for i in range(count)
             ]

@@ -355,7 +355,10 @@ def _battles(artifact: InputArtifact) -> dict[str, int]:
     if artifact is _NOTHING or not any(artifact.path.glob("battles-*.jsonl")):
         return {}
     results = Counter(
-        row.result for _, part in rows.read_parts(artifact.path, "battles", Battle) for row in part
+        row.result
+        for _, part in rows.read_parts(artifact.path, "battles", Battle)
+        for row in part
+        if row.opponent == "previous"
     )
     return {name: results[name] for name in ("win", "tie", "loss")} if results else {}
 
