@@ -3,6 +3,7 @@
 import random
 import ssl
 import time
+from collections.abc import Callable
 from typing import Any
 
 import urllib3
@@ -31,12 +32,17 @@ class Patience:
         self._end = time.monotonic() + seconds
         self._delay_s = _FIRST_DELAY_S
 
-    def wait(self) -> bool:
-        """Sleeps, and returns whether to try again; at once and False when time is up."""
-        delay_s = self._delay_s * random.uniform(0.5, 1.0)
+    def wait(self, at_least_s: float = 0.0, sleep: Callable[[float], object] = time.sleep) -> bool:
+        """Sleeps, and returns whether to try again; at once and False when time is up.
+
+        Args:
+            at_least_s: What the server asks for.
+            sleep: Sleeps so many seconds, or less.
+        """
+        delay_s = max(self._delay_s * random.uniform(0.5, 1.0), at_least_s)
         if time.monotonic() + delay_s > self._end:
             return False
-        time.sleep(delay_s)
+        sleep(delay_s)
         self._delay_s = min(2 * self._delay_s, _LONGEST_DELAY_S)
         return True
 

@@ -9,17 +9,21 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from cluster.waiting import eventually
 
-Answer = tuple[int, Any]
-"""Status, and what is sent as JSON, or as it is if it is bytes."""
+Answer = tuple[int, Any] | tuple[int, Any, dict[str, str]]
+"""Status, what is sent as JSON, or as it is if it is bytes, and headers; status 0: no answer."""
+
+ELSEWHERE = {"Location": "http://127.0.0.1:1/elsewhere"}
+NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass
@@ -32,6 +36,7 @@ class Scripted:
         reply: Answers a request for a completion.
         asked: Bodies of these requests, in the order they came.
         headers: Of every request.
+        paths: Of every request.
     """
 
     url: str
@@ -39,6 +44,7 @@ class Scripted:
     reply: Callable[[dict[str, Any]], Answer]
     asked: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
 
 
 def listing(*names: str, **more: Any) -> Answer:
@@ -46,10 +52,16 @@ def listing(*names: str, **more: Any) -> Answer:
     return 200, {"object": "list", "data": [{"id": name, **more} for name in names]}
 
 
-def completion(model: str, text: str = "abc", **choice: Any) -> Answer:
+def completion(model: str, text: str = "abc", **choice: Any) -> tuple[int, dict[str, Any]]:
     """A completion that ended by itself."""
     found = {"index": 0, "text": text, "finish_reason": "stop", **choice}
     return 200, {"model": model, "choices": [found]}
+
+
+def said(text: str | None, finish: str = "stop") -> Answer:
+    """A chat completion."""
+    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": finish}
+    return 200, {"choices": [choice]}
 
 
 @contextmanager
@@ -60,21 +72,27 @@ def scripted(model: str) -> Iterator[Scripted]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            script.headers.append(dict(self.headers))
+            self._note()
             self._send(*(script.models if self.path == "/v1/models" else (404, {})))
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            script.headers.append(dict(self.headers))
+            self._note()
             script.asked.append(body)
             self._send(*script.reply(body))
 
-        def _send(self, status: int, value: Any) -> None:
+        def _note(self) -> None:
+            script.headers.append(dict(self.headers))
+            script.paths.append(self.path)
+
+        def _send(self, status: int, value: Any, headers: Mapping[str, str] = NONE) -> None:
+            if not status:
+                self.close_connection = True
+                return
             data = value if isinstance(value, bytes) else json.dumps(value).encode()
             self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            if status == 307:
-                self.send_header("Location", "http://127.0.0.1:1/elsewhere")
+            for name, text in {"Content-Length": str(len(data)), **headers}.items():
+                self.send_header(name, text)
             self.end_headers()
             self.wfile.write(data)
 
@@ -88,7 +106,7 @@ def scripted(model: str) -> Iterator[Scripted]:
             models=listing(model),
             reply=lambda _: completion(model),
         )
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield script
         server.shutdown()
 

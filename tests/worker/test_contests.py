@@ -1,88 +1,38 @@
 """Comparing replies: by an oracle, by a model, and by a server that may do anything."""
 
 import dataclasses
-import json
+import itertools
 import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from autodidact_contract.stages import Contest, Sampling, Server
-from autodidact_worker import chat, contests, rubrics
+from autodidact_worker import contests, rubrics
 from autodidact_worker.contests import Meeting
 from autodidact_worker.errors import StageError, StoppedError, UserError
-from autodidact_worker.generation import Request
+from autodidact_worker.generation import Request, chat, server
+from worker.completion_servers import ELSEWHERE, Answer, Scripted, said, scripted
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=6)
 MEETINGS = [Meeting(prompt=f"say {i}", ours=f"good {i}", theirs=f"bad {i}") for i in range(6)]
-Reply = tuple[int, dict[str, str], bytes]
-Play = Callable[[dict[str, Any], int], Reply]
-"""What a server answers to a body, given how many it had before."""
-
-
-def said(text: str | None, finish: str = "stop") -> Reply:
-    """Returns an answer of OpenAI's form."""
-    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": finish}
-    return 200, {}, json.dumps({"choices": [choice]}).encode()
-
-
-class Played(ThreadingHTTPServer):
-    """A server that answers as a test says.
-
-    Attributes:
-        play: Decides the answers.
-        asked: Headers and body of each request.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.play: Play = lambda *_: said("Verdict: tie")
-        self.asked: list[tuple[dict[str, str], dict[str, Any]]] = []
-        self.lock = threading.Lock()
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def server(self) -> Server:
-        """The server as a stage's config names it."""
-        return Server(url=f"http://127.0.0.1:{self.server_port}/v1", model="judge-1")
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Played
-
-    def do_POST(self) -> None:
-        """Answers as the test says."""
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with self.server.lock:
-            number = len(self.server.asked)
-            self.server.asked.append(({"path": self.path, **dict(self.headers)}, body))
-        status, headers, data = self.server.play(body, number)
-        if status:
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(data)), **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(data)
-        else:
-            self.close_connection = True
-
-    def log_message(self, *_: Any) -> None:
-        """Says nothing."""
 
 
 @pytest.fixture
-def played(monkeypatch: pytest.MonkeyPatch) -> Iterator[Played]:
-    """A server, and a client that does not rest between attempts."""
-    monkeypatch.setattr(chat, "PAUSE_S", 0.0)
-    monkeypatch.setattr(chat, "LONGEST_PAUSE_S", 0.0)
+def played(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
+    """A server that judges, and little patience with it."""
+    monkeypatch.setattr(server, "PATIENCE_S", 0.5)
     monkeypatch.delenv("AUTODIDACT_SOURCE_CREDENTIALS", raising=False)
-    server = Played()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with scripted("judge-1") as found:
+        found.reply = lambda _: said("Verdict: tie")
+        yield found
+
+
+def named(played: Scripted) -> Server:
+    """The server as a stage's config names it."""
+    return Server(url=played.url, model="judge-1")
 
 
 def contest(**changes: Any) -> Contest:
@@ -97,66 +47,67 @@ def contest(**changes: Any) -> Contest:
     return Contest(**values | changes)
 
 
-def judge(played: Played) -> contests.Judge:
+def judge(played: Scripted) -> contests.Judge:
     """The played server as a judge."""
-    return contests.open_judge(contest(judge="server", server=played.server), seed=3)
+    return contests.open_judge(contest(judge="server", server=named(played)), seed=3)
 
 
-def prefers_good(body: dict[str, Any], _: int) -> Reply:
+def prefers_good(body: dict[str, Any]) -> Answer:
     """Finds the good reply wherever it is shown."""
     text = body["messages"][0]["content"]
     return said(f"Because.\nVerdict: {'A' if text.index('good') < text.index('bad') else 'B'}")
 
 
-def test_a_server_judges_both_orders(played: Played) -> None:
+def test_a_server_judges_both_orders(played: Scripted) -> None:
     """The better reply wins wherever it stands; equal replies are not asked about."""
-    played.play = prefers_good
+    played.reply = prefers_good
     equal = Meeting(prompt="say x", ours="x", theirs=" x\n")
     ticks: list[int] = []
     found = judge(played).compare([*MEETINGS, equal], ticks.append)
     assert found == [("win", "win")] * 6 + [("tie", "tie")]
     assert len(played.asked) == sum(ticks) == 12
-    headers, body = played.asked[0]
-    assert headers["path"] == "/v1/chat/completions"
-    assert "Authorization" not in headers
+    assert set(played.paths) == {"/v1/chat/completions"}
+    assert not any("Authorization" in headers for headers in played.headers)
+    body = played.asked[0]
     assert body.keys() == {"model", "messages", "temperature", "top_p", "max_tokens", "seed"}
     assert (body["model"], body["temperature"], body["max_tokens"]) == ("judge-1", 0.7, 6)
-    assert len({body["seed"] for _, body in played.asked}) == 12
+    assert len({body["seed"] for body in played.asked}) == 12
 
 
-def test_a_judge_that_always_says_the_same_lets_nobody_win(played: Played) -> None:
+def test_a_judge_that_always_says_the_same_lets_nobody_win(played: Scripted) -> None:
     """Who is shown first makes no difference to who wins."""
-    played.play = lambda *_: said("Verdict: A")
+    played.reply = lambda _: said("Verdict: A")
     found = judge(played).compare(MEETINGS)
     assert found == [("win", "loss")] * 6
     assert {contests.result(verdicts) for verdicts in found} == {"tie"}
 
 
-def test_a_judge_that_changes_its_answer_lets_nobody_win(played: Played) -> None:
+def test_a_judge_that_changes_its_answer_lets_nobody_win(played: Scripted) -> None:
     """Now the first is better, now it is a tie, whatever is asked: no two verdicts make a win."""
-    played.play = lambda _, number: said("Verdict: A" if number % 2 else "Verdict: tie")
+    numbers = itertools.count()
+    played.reply = lambda _: said("Verdict: A" if next(numbers) % 2 else "Verdict: tie")
     found = judge(played).compare(MEETINGS)
     assert {verdict for verdicts in found for verdict in verdicts} >= {"tie"}
     assert {contests.result(verdicts) for verdicts in found} == {"tie"}
 
 
 def test_the_key_is_shown_and_never_said(
-    played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    played: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It comes from the mounted Secret, goes with every request, and is in no error."""
     (tmp_path / "apiKey").write_text("sk-very-secret\n")
     monkeypatch.setenv("AUTODIDACT_SOURCE_CREDENTIALS", str(tmp_path))
-    played.play = lambda *_: (401, {}, b'{"error": "bad key"}')
+    played.reply = lambda _: (401, {"error": "bad key, sk-very-secret"})
     with pytest.raises(UserError, match=r"HTTP 401 .*bad key.*apiKey.*secretName") as caught:
         judge(played).compare(MEETINGS)
     assert caught.value.reason == "ServerRefused"
     assert "sk-very" not in str(caught.value)
-    assert played.asked[0][0]["Authorization"] == "Bearer sk-very-secret"
+    assert played.headers[0]["Authorization"] == "Bearer sk-very-secret"
 
 
 @pytest.mark.parametrize("content", [None, "", "two\nlines"])
 def test_a_secret_without_a_key_is_the_users_to_fix(
-    played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None
+    played: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None
 ) -> None:
     """A Secret without apiKey, or with something that is no key."""
     if content is not None:
@@ -172,59 +123,61 @@ def test_a_secret_without_a_key_is_the_users_to_fix(
     [
         (403, {}, "may use the model"),
         (404, {}, "ends in the version, or the model's name"),
-        (307, {"Location": "http://127.0.0.1:9/"}, "the address that it leads to"),
+        (405, {}, "ends in the version"),
+        (307, ELSEWHERE, "the address that it leads to"),
     ],
 )
 def test_what_holds_for_every_prompt_is_the_users_to_fix(
-    played: Played, status: int, headers: dict[str, str], words: str
+    played: Scripted, status: int, headers: dict[str, str], words: str
 ) -> None:
     """Said once with address and model, without another attempt; no redirect is followed."""
-    played.play = lambda *_: (status, headers, b"no")
+    played.reply = lambda _: (status, b"no", headers)
     with pytest.raises(UserError, match=words) as caught:
         judge(played).compare(MEETINGS[:1])
-    assert played.server.url in str(caught.value)
+    assert played.url in str(caught.value)
     assert "judge-1" in str(caught.value)
     assert len(played.asked) <= 2
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, 0])
-def test_a_server_that_is_busy_now_is_asked_again(played: Played, status: int) -> None:
+def test_a_server_that_is_busy_now_is_asked_again(played: Scripted, status: int) -> None:
     """The first answers are refusals, or none at all; then it judges as if nothing had been."""
-    played.play = lambda body, number: (
-        (status, {"Retry-After": "0"}, b"busy") if number < 2 else prefers_good(body, number)
+    numbers = itertools.count()
+    played.reply = lambda body: (
+        (status, b"busy", {"Retry-After": "0"}) if next(numbers) < 2 else prefers_good(body)
     )
     assert judge(played).compare(MEETINGS) == [("win", "win")] * 6
 
 
-def test_a_server_that_stays_busy_is_given_up(played: Played) -> None:
-    """After five attempts the stage ends, to be tried again; the error has the last answer."""
-    played.play = lambda *_: (503, {}, b"overloaded")
-    with pytest.raises(StageError, match=r"in 5 attempts, at last: HTTP 503 overloaded") as caught:
+def test_a_server_that_stays_busy_is_given_up(played: Scripted) -> None:
+    """When patience ends so does the stage, to be tried again; the error has the last answer."""
+    played.reply = lambda _: (503, b"overloaded")
+    with pytest.raises(StageError, match="/chat/completions: HTTP 503 overloaded") as caught:
         judge(played).compare(MEETINGS[:1])
     assert (caught.value.code, caught.value.reason) == ("retry", "ServerUnavailable")
-    assert 5 <= len(played.asked) <= 10
+    assert len(played.asked) > 2
 
 
-def test_a_slow_server_is_given_up(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_server_is_given_up(played: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is silent for too long counts as one that is away."""
-    monkeypatch.setattr(chat, "READ_S", 0.02)
-    monkeypatch.setattr(chat, "ATTEMPTS", 2)
+    monkeypatch.setattr(chat, "ANSWER_S", 0.02)
+    monkeypatch.setattr(server, "PATIENCE_S", 0.2)
     over = threading.Event()
 
-    def slow(*_: Any) -> Reply:
+    def slow(_: dict[str, Any]) -> Answer:
         over.wait(10)
-        return 0, {}, b""
+        return 0, b""
 
-    played.play = slow
-    with pytest.raises(StageError, match=r"in 2 attempts, at last: .*[Tt]imed out"):
+    played.reply = slow
+    with pytest.raises(StageError, match=r"/chat/completions: .*[Tt]imed out"):
         judge(played).compare(MEETINGS[:1])
     over.set()
 
 
-def test_an_endless_answer_is_not_read(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_answer_is_not_read(played: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than an answer may have is an answer that did not come."""
-    monkeypatch.setattr(chat, "MAX_ANSWER_BYTES", 100)
-    played.play = lambda *_: said("x" * 200)
+    monkeypatch.setattr(server, "MAX_REPLY_BYTES", 100)
+    played.reply = lambda _: said("x" * 200)
     with pytest.raises(StageError, match="too large"):
         judge(played).compare(MEETINGS[:1])
 
@@ -234,45 +187,64 @@ def test_an_endless_answer_is_not_read(played: Played, monkeypatch: pytest.Monke
     [
         (said("I like both."), "the replies end in no verdict"),
         (said(None), "no chat completion"),
-        ((200, {}, b"<html>Welcome</html>"), "no chat completion: <html>Welcome</html>"),
-        ((200, {}, b'{"choices": []}'), "no chat completion"),
-        ((200, {}, b"[" * 100_000), "no chat completion"),
-        ((400, {}, b"context length exceeded"), "HTTP 400 context length exceeded"),
+        ((200, b"<html>Welcome</html>"), "no chat completion: <html>Welcome</html>"),
+        ((200, b'{"choices": []}'), "no chat completion"),
+        ((200, b"[" * 100_000), "no chat completion"),
+        ((400, b"context length exceeded"), "HTTP 400 context length exceeded"),
     ],
 )
-def test_a_judge_of_nonsense_is_named(played: Played, reply: Reply, words: str) -> None:
+def test_a_judge_of_nonsense_is_named(played: Scripted, reply: Answer, words: str) -> None:
     """When most verdicts cannot be read the error has address, numbers and the last words."""
-    played.play = lambda *_: reply
+    played.reply = lambda _: reply
     with pytest.raises(UserError, match=words) as caught:
         judge(played).compare(MEETINGS)
     assert caught.value.reason == "JudgeUnreadable"
-    assert f"12 of 12 verdicts of the judge at {played.server.url}" in str(caught.value)
+    assert f"12 of 12 verdicts of the judge at {played.url}" in str(caught.value)
 
 
-def test_a_few_unreadable_verdicts_are_ties(played: Played) -> None:
+def test_a_few_unreadable_verdicts_are_ties(played: Scripted) -> None:
     """A judge that says nothing in one of the orders, now and then, goes on to judge."""
-    played.play = lambda body, number: (
-        said("No comment.")
-        if "say 1\n" in body["messages"][0]["content"]
-        else prefers_good(body, number)
+    played.reply = lambda body: (
+        said("No comment.") if "say 1\n" in body["messages"][0]["content"] else prefers_good(body)
     )
     found = judge(played).compare(MEETINGS)
     assert found[1] == ("invalid", "invalid")
     assert [contests.result(v) for v in found] == ["win", "tie", *["win"] * 4]
 
 
-def test_a_judge_that_is_stopped_asks_no_more(played: Played) -> None:
+def test_a_judge_that_is_stopped_asks_no_more(played: Scripted) -> None:
     """Whoever stops the stage does not wait for what was not asked yet."""
     with pytest.raises(StoppedError):
         judge(played).compare(MEETINGS * 50, stopping=lambda: len(played.asked) > 2)
     assert len(played.asked) < 500
 
 
-def test_completions_of_a_server_keep_their_order(played: Played) -> None:
+def test_a_silent_judge_does_not_hold_a_stage_that_is_asked_to_stop(played: Scripted) -> None:
+    """What was asked of it is left to itself, and not asked again."""
+    silence = threading.Event()
+
+    def silent(_: dict[str, Any]) -> Answer:
+        silence.wait(60)
+        return 503, b""
+
+    played.reply = silent
+    try:
+        with pytest.raises(StoppedError):
+            judge(played).compare(MEETINGS, stopping=lambda: bool(played.asked))
+        askers = [one for one in threading.enumerate() if one.name == "ask"]
+        assert all(one.daemon for one in askers)
+    finally:
+        silence.set()
+    for asker in askers:
+        asker.join(10)
+    assert 1 <= len(played.asked) <= chat.CONCURRENCY < 2 * len(MEETINGS)
+
+
+def test_completions_of_a_server_keep_their_order(played: Scripted) -> None:
     """Several samples of several prompts, whoever is answered first; what was cut is said."""
-    played.play = lambda body, _: said(f"{body['messages'][0]['content']}!", "length")
+    played.reply = lambda body: said(f"{body['messages'][0]['content']}!", "length")
     requests = [Request(id=f"{i}", prompt=f"p{i}", n=2, seed_key=f"{i}") for i in range(9)]
-    found = chat.ChatGenerator(played.server).generate(requests, SAMPLING)
+    found = chat.ChatGenerator(named(played)).generate(requests, SAMPLING)
     assert [[one.text for one in pair] for pair in found] == [[f"p{i}!"] * 2 for i in range(9)]
     assert {one.finish for pair in found for one in pair} == {"length"}
 

@@ -5,6 +5,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from autodidact_worker import generation, models
 from autodidact_worker.errors import StageError, StoppedError, UserError
 from autodidact_worker.generation import Completion, Generator, Request, server
 from worker.completion_servers import (
+    ELSEWHERE,
     Answer,
     Scripted,
     completion,
@@ -202,10 +204,33 @@ def test_a_plain_server_is_asked_for_what_the_api_has(script: Scripted, llama: P
 
 def test_a_server_that_is_away_for_a_moment_is_waited_for(script: Scripted, llama: Path) -> None:
     """Too many requests and a gateway's errors are asked again."""
-    answers = [(429, {}), (503, b"<html>"), completion(llama.name)]
+    answers: list[Answer] = [(429, {}), (503, b"<html>"), completion(llama.name)]
     script.reply = lambda _: answers.pop(0)
     [[found]] = opened(llama, script.url).generate(requests(1), GREEDY)
     assert found.text == "abc"
+
+
+@pytest.mark.parametrize(
+    ("most_s", "patience_s", "times"),
+    [(0.0, 60.0, 2), (30.0, 15.0, 1)],
+)
+def test_a_server_may_ask_for_a_pause(
+    script: Scripted,
+    llama: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    most_s: float,
+    patience_s: float,
+    times: int,
+) -> None:
+    """Up to a limit; nobody waits for a pause that is longer than patience."""
+    monkeypatch.setattr(server, "LONGEST_PAUSE_S", most_s)
+    monkeypatch.setattr(server, "PATIENCE_S", patience_s)
+    answers: list[Answer] = [(429, b"slowly", {"Retry-After": "9" * 400}), completion(llama.name)]
+    script.reply = lambda _: answers.pop(0)
+    generator = opened(llama, script.url)
+    with nullcontext() if times == 2 else pytest.raises(StageError, match="HTTP 429 slowly"):
+        generator.generate(requests(1), GREEDY)
+    assert len(script.asked) == times
 
 
 @pytest.mark.parametrize(
@@ -214,7 +239,7 @@ def test_a_server_that_is_away_for_a_moment_is_waited_for(script: Scripted, llam
         ((503, b"busy"), "EngineUnavailable", "retry", "HTTP 503 busy"),
         ((500, {"error": "x"}), "EngineUnavailable", "retry", "HTTP 500"),
         ((400, {"error": "nonsense asked"}), "EngineRefused", "user", "HTTP 400 .*nonsense asked"),
-        ((307, {}), "EngineRefused", "user", "HTTP 307"),
+        ((307, {}, ELSEWHERE), "EngineRefused", "user", "HTTP 307"),
         ((404, {"error": "no model"}), "ModelNotServed", "retry", "serves .* no more"),
         ((200, b"<html>hello</html>"), "InvalidReply", "retry", "answered '<html>hello"),
         ((200, {"model": "m", "choices": []}), "InvalidReply", "retry", "choices"),
@@ -261,6 +286,7 @@ def test_completions_that_are_none(
 @pytest.mark.parametrize(
     ("models_", "reason", "message"),
     [
+        ((401, {}), "EngineDenied", "apiKey of the Secret that engineSecretName"),
         ((404, {}), "InvalidEngine", "engineUrl of the ComputeProfile must be the base"),
         ((200, {"models": ["a"]}), "InvalidReply", "data Field required"),
         (listing("a", "b"), "ModelNotServed", "serves a, b, not llama"),
@@ -296,7 +322,7 @@ def test_the_key_is_sent_and_told_nobody(
 
 def test_a_secret_without_the_key(script: Scripted, llama: Path, tmp_path: Path) -> None:
     """The message names the key that a Secret must have."""
-    with pytest.raises(UserError, match="no apiKey"):
+    with pytest.raises(UserError, match="no usable apiKey"):
         opened(llama, script.url, tmp_path)
 
 

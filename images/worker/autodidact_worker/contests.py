@@ -13,9 +13,9 @@ from typing import Literal, Protocol
 
 from autodidact_contract.stages import Contest
 from autodidact_worker import generation, judging, rows, rubrics
-from autodidact_worker.chat import ChatGenerator
 from autodidact_worker.errors import UserError
 from autodidact_worker.generation import Generator, Request, Tick, seed_key
+from autodidact_worker.generation.chat import ChatGenerator
 from autodidact_worker.rubrics import Rubric
 
 Verdict = Literal["win", "tie", "loss", "invalid"]
@@ -210,7 +210,7 @@ class _Server:
         """Returns the verdicts.
 
         Raises:
-            UserError: ``JudgeUnreadable``, and see ``ChatGenerator.generate``.
+            UserError: ``JudgeUnreadable``, ``ServerRefused``, see ``generation.chat``.
         """
         found = _asked(self._generator, meetings, self._contest, self._seed, tick, stopping)
         self._said += 2 * sum(not meeting.equal for meeting in meetings)
@@ -227,7 +227,7 @@ class _Server:
 
 
 def _asked(
-    generator: Generator | ChatGenerator,
+    generator: Generator,
     meetings: Sequence[Meeting],
     contest: Contest,
     seed: int,

@@ -5,7 +5,8 @@ An engine is a module here with a ``Generator``; which one a stage gets is the C
 the index of its own alone, never on other requests, so that any number of shards makes the same
 artifact; how well an engine keeps that is said in its module. The engine is not part of a stage's
 key: another one draws other samples of the same distribution, and whoever asks for an artifact that
-is there takes it. The manifest says what sampled.
+is there takes it. The manifest says what sampled. ``chat`` is no engine: its server has a model of its
+own, which judges and nothing else.
 """
 
 import hashlib
@@ -118,8 +119,7 @@ class Generator(ABC):
 
     def fits(self, prompt: str, sampling: Sampling) -> bool:
         """Returns whether prompt and new tokens together fit the model's context."""
-        length = len(models.prompt_ids(self.tokenizer, prompt))
-        return self._leaves_room(length, sampling.max_new_tokens)
+        return self._leaves_room(len(self._tokens(prompt)), sampling.max_new_tokens)
 
     def generate(
         self,
@@ -159,13 +159,16 @@ class Generator(ABC):
             sampling: Temperature and top-p; a row's room is never more than its maximum.
         """
 
+    def _tokens(self, prompt: str) -> list[int]:
+        return models.prompt_ids(self.tokenizer, prompt)
+
     def _leaves_room(self, length: int, new: int) -> bool:
         return self._context is None or length + new <= self._context
 
     def _rows(self, requests: Sequence[Request], sampling: Sampling) -> list[Row]:
         rows = []
         for number, request in enumerate(requests):
-            ids = list(request.ids or models.prompt_ids(self.tokenizer, request.prompt))
+            ids = list(request.ids or self._tokens(request.prompt))
             if not self._leaves_room(len(ids), request.max_new_tokens or sampling.max_new_tokens):
                 raise UserError(
                     "PromptTooLong",

@@ -24,6 +24,7 @@ misbehave. What has not: vLLM's server on a GPU, and services that are paid for.
 
 import json
 import logging
+import threading
 from collections.abc import Generator as Stream
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -35,9 +36,26 @@ from autodidact_contract.stages import Sampling
 from autodidact_worker import models
 from autodidact_worker.errors import StageError, UserError
 from autodidact_worker.generation import Completion, Generator, Row
-from autodidact_worker.generation.server import KEY_FILE, RefusedError, Server, served
+from autodidact_worker.generation.server import KEY_FILE, RefusedError, Server, at_once, mounted_key
 
 log = logging.getLogger(__name__)
+
+CONCURRENCY = 64
+"""Requests at the same time: a batch for the server."""
+
+ANSWER_S = 600.0
+"""Longest time for one completion."""
+
+_KEPT_IN = "the Secret that engineSecretName of the ComputeProfile names"
+
+
+class _Model(BaseModel):
+    id: str
+    max_model_len: int | None = Field(None, ge=1)
+
+
+class _Models(BaseModel):
+    data: list[_Model]
 
 
 class _Choice(BaseModel):
@@ -95,7 +113,7 @@ class OpenAIGenerator(Generator):
                 with the file ``apiKey``, where the server wants one.
 
         Raises:
-            UserError: ``InvalidEngine``, ``EngineDenied``, ``InvalidModel``.
+            UserError: ``InvalidEngine``, ``InvalidSecret``, ``EngineDenied``, ``InvalidModel``.
             StageError: ``EngineUnavailable``, ``ModelNotServed``.
         """
         url = environ.get("AUTODIDACT_ENGINE_URL", "")
@@ -107,8 +125,9 @@ class OpenAIGenerator(Generator):
             )
         description = models.describe(path)
         tokenizer = models.load_tokenizer(path)
-        server = Server(url, _key(environ.get("AUTODIDACT_ENGINE_CREDENTIALS")))
-        limits = (served(server, path.name), models.context_tokens(description))
+        key = mounted_key(environ.get("AUTODIDACT_ENGINE_CREDENTIALS"), _KEPT_IN)
+        server = Server(url, key, kind="Engine", answer_s=ANSWER_S)
+        limits = (_served(server, path.name), models.context_tokens(description))
         context = min((limit for limit in limits if limit is not None), default=None)
         return cls(server, path.name, tokenizer, context, models.stop_ids(description, tokenizer))
 
@@ -147,7 +166,10 @@ class OpenAIGenerator(Generator):
         raise self._refused(refusal) from refusal
 
     def _ask(self, bodies: Sequence[_Body]) -> Iterator[tuple[int, _Reply] | None]:
-        return self._server.ask_all(_Reply, "/completions", bodies)
+        def ask(body: _Body, over: threading.Event) -> _Reply:
+            return self._server.ask(_Reply, "POST", "/completions", body, over)
+
+        return at_once(ask, bodies, CONCURRENCY)
 
     def _note(self, dialect: _Dialect, reply: _Reply) -> None:
         if self._dialect is None:
@@ -222,6 +244,8 @@ class OpenAIGenerator(Generator):
         return Completion(text=choice.text, tokens=tokens, finish=choice.finish_reason)
 
     def _refused(self, error: RefusedError) -> StageError:
+        if error.status in {401, 403}:
+            return _denied(self._server, error)
         if error.status == 404:
             return StageError(
                 "ModelNotServed",
@@ -235,15 +259,37 @@ class OpenAIGenerator(Generator):
         )
 
 
-def _key(folder: str | None) -> str:
-    if not folder:
-        return ""
-    path = Path(folder) / KEY_FILE
+def _served(server: Server, name: str) -> int | None:
+    """Returns the context of a model that a server has, None if it does not tell.
+
+    Raises:
+        StageError: ``ModelNotServed``: it has others; perhaps somebody is about to load it.
+        UserError: ``EngineDenied``; ``InvalidEngine``: this is no such API.
+    """
     try:
-        return path.read_text().strip()
-    except FileNotFoundError as error:
+        listed = server.ask(_Models, "GET", "/models")
+    except RefusedError as error:
+        if error.status in {401, 403}:
+            raise _denied(server, error) from error
         raise UserError(
-            "EngineDenied",
-            f"the Secret that engineSecretName of the ComputeProfile names has no {KEY_FILE}; "
-            "put the server's key there",
+            "InvalidEngine",
+            f"{server.url}/models: {error}; engineUrl of the ComputeProfile must be the base of an "
+            "OpenAI-compatible API, for example http://vllm.models:8000/v1",
         ) from error
+    there = {model.id: model for model in listed.data}
+    if name not in there:
+        some = ", ".join(sorted(there)[:5]) or "no model"
+        raise StageError(
+            "ModelNotServed",
+            f"{server.url} serves {some}, not {name}, which is this stage's; serve that artifact "
+            f"under this name (vllm serve FOLDER --served-model-name {name}), or choose another "
+            "engine in the ComputeProfile",
+        )
+    return there[name].max_model_len
+
+
+def _denied(server: Server, error: RefusedError) -> UserError:
+    return UserError(
+        "EngineDenied",
+        f"{server.url} refuses the key: {error}; put a valid one into {KEY_FILE} of {_KEPT_IN}",
+    )
