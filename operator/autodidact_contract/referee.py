@@ -48,11 +48,11 @@ class Endpoint(Schema):
 
 _REFEREE_RULES: list[Any] = [
     {
-        "rule": "(self.judge == 'fixed') == has(self.judgeModel)",
+        "rule": "(has(self.judge) && self.judge == 'fixed') == has(self.judgeModel)",
         "message": "judge fixed and judgeModel need each other",
     },
     {
-        "rule": "(self.judge == 'endpoint') == has(self.endpoint)",
+        "rule": "(has(self.judge) && self.judge == 'endpoint') == has(self.endpoint)",
         "message": "judge endpoint and endpoint need each other",
     },
 ]

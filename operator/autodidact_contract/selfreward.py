@@ -591,16 +591,16 @@ RULES = (
     ),
     (
         (
-            "self.evaluation.judge != 'oracle' || (has(self.data.heldOut) ? self.data.heldOut : "
-            "self.data.ranked).uri.startsWith('toy://')"
+            "self.evaluation.judge != 'oracle' || (has(self.data.heldOut) ? "
+            "self.data.heldOut.uri : self.data.ranked.uri).startsWith('toy://')"
         ),
         "judge oracle needs data from a toy:// task",
     ),
     (
         (
             "!has(self.dpo.checkpoints) || self.dpo.checkpoints.judge != 'oracle' || "
-            "(has(self.data.validation) ? self.data.validation : "
-            "self.data.ranked).uri.startsWith('toy://')"
+            "(has(self.data.validation) ? self.data.validation.uri : "
+            "self.data.ranked.uri).startsWith('toy://')"
         ),
         "judge oracle needs data from a toy:// task",
     ),

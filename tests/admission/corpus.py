@@ -94,15 +94,19 @@ def changed(kind: str, path: tuple[str, ...], value: Any) -> Body:
     for name in path[:-1]:
         place = place.setdefault(name, dict(_NEEDED.get(name, {})))
     place[path[-1]] = value
+    if "checkpoints" in path:
+        spec["data"] |= {"validation": {"uri": "toy://selfreward/validation"}}
     return spec
 
 
 _GATES = (
     *("minParseRate", "maxTieRate", "minPairs", "minMeanGap", "minJudgeAccuracy"),
+    *("minScoreEntropy", "maxLengthRatio", "minGain"),
     *("minWarmUpAccuracy", "maxKl", "maxTruncation"),
 )
 _NEEDED: Mapping[str, Body] = {
     "model": {"uri": "toy://reft/model"},
+    "from": {"run": "other", "iteration": 0},
     **{name: {"limit": 1} for name in _GATES},
 }
 """Required neighbours of a field below an optional object."""
@@ -181,6 +185,8 @@ _CONTRADICTING = {
     ("prompts", "minWords"),
     ("prompts", "maxWords"),
     ("evaluation", "judge"),
+    ("dpo", "checkpoints", "judge"),
+    ("reward",),
     ("answers", "latex"),
     ("voting", "samples"),
     *((part, "learningRate") for part in ("warmUp", "dpo", "ppo", "grpo", "reranker")),
@@ -284,7 +290,9 @@ def _objects(kind: str) -> Iterator[Case]:
     for name in set(spec["data"]) - {"evaluations"}:
         lacking = copy.deepcopy(spec)
         del lacking["data"][name]
-        yield _hostile(f"{kind} no {name}", kind, run(kind, lacking), f"spec.data.{name}: Required")
+        # A SelfRewardRun can build them from ranked trees instead.
+        words = f"data.{name}" if kind == "SelfRewardRun" else f"spec.data.{name}: Required"
+        yield _hostile(f"{kind} no {name}", kind, run(kind, lacking), words)
     for name, words in (
         ("n" * 64, "metadata.name must be at most 63"),
         ("UPPER", "metadata.name"),
@@ -323,8 +331,48 @@ CONTRADICTIONS: tuple[tuple[str, Body, str], ...] = (
                 "heldOut": {"uri": "s3://autodidact/public/h.jsonl"},
             },
         },
-        "oracle needs data.heldOut",
+        "judge oracle needs data from a toy:// task",
     ),
+    ("SelfRewardRun", {"evaluation": {"judge": "fixed"}}, "judge fixed and judgeModel need each"),
+    (
+        "SelfRewardRun",
+        {"evaluation": {"judgeModel": {"uri": "toy://selfreward/model"}}},
+        "judge fixed and judgeModel need each other",
+    ),
+    (
+        "SelfRewardRun",
+        {"evaluation": {"judge": "endpoint"}},
+        "judge endpoint and endpoint need each",
+    ),
+    ("SelfRewardRun", {"evaluation": {"against": ["first", "first"]}}, "must not name one twice"),
+    (
+        "SelfRewardRun",
+        {"evaluation": {"against": ["first"]}, "gates": {"minGain": {"limit": 0.1}}},
+        "gates.minGain needs previous",
+    ),
+    (
+        "SelfRewardRun",
+        {"evaluation": {"against": []}, "gates": {"maxLengthRatio": {"limit": 2}}},
+        "gates.maxLengthRatio needs first",
+    ),
+    ("SelfRewardRun", {"reward": "verifier"}, "reward verifier and data.questions need each other"),
+    ("SelfRewardRun", {"reward": "implicit", "metaJudge": {}}, "metaJudge needs reward judge"),
+    (
+        "SelfRewardRun",
+        {"reward": "implicit", "learning": "positive"},
+        "learning positive needs reward judge",
+    ),
+    (
+        "SelfRewardRun",
+        {"metaJudge": {}, "judge": {"votes": 1}},
+        "metaJudge needs judge.votes of at least 2",
+    ),
+    (
+        "SelfRewardRun",
+        {"dpo": {"checkpoints": {}}},
+        "dpo.checkpoints needs data.validation or data.ranked",
+    ),
+    ("SelfRewardRun", {"pairs": {"rho": [0.6]}}, "rho"),
     ("ReFTRun", {"warmUp": {"stopEpochs": 41}}, "stopEpochs must not be above warmUp.epochs"),
     ("ReFTRun", {"warmUp": {"epochs": 1}}, "stopEpochs must not be above warmUp.epochs"),
     ("ReFTRun", {"answers": {"latex": True, "kind": "number"}}, "latex needs answers.kind text"),
