@@ -9,10 +9,12 @@ from autodidact_worker.report.story import Story
 Tell = Callable[[Mapping[str, InputArtifact]], Story]
 
 _RECIPES: tuple[tuple[frozenset[str], Tell], ...] = (
-    (reft.KINDS, reft.tell),
     (selfreward.KINDS, selfreward.tell),
+    (reft.KINDS, reft.tell),
+    (frozenset({"train-sft"}), selfreward.tell),
 )
-"""Kinds of stages that tell a recipe, and its teller; SFT is in both, so the order counts."""
+"""Kinds of stages that tell a recipe, and its teller. The order counts: a SelfRewardRun may sample
+answers to questions as a ReFTRun does, and both begin with SFT."""
 
 
 def tell(inputs: Mapping[str, InputArtifact]) -> Story:

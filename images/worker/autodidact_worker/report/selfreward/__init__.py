@@ -12,11 +12,12 @@ from autodidact_worker.report.story import SAMPLES, Story
 
 KINDS = frozenset(
     {
-        "train-sft",
         "generate-prompts",
         "generate-responses",
         "judge",
+        "implicit-reward",
         "build-pairs",
+        "build-positives",
         "train-dpo",
         "evaluate",
     }

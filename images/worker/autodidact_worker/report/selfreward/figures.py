@@ -17,6 +17,8 @@ from autodidact_worker.errors import UserError
 from autodidact_worker.frame import InputArtifact
 from autodidact_worker.report import curves
 from autodidact_worker.report.curves import Curve
+from autodidact_worker.report.selfreward import options
+from autodidact_worker.report.selfreward.options import Options
 from autodidact_worker.report.shares import Interval, wilson
 
 DROPS = {
@@ -24,6 +26,7 @@ DROPS = {
     "dropped-gap": "gap too small",
     "dropped-unscored": "no score",
     "dropped-truncated": "cut by length",
+    "dropped-too-long": "winner too long",
     "dropped-identical": "same text",
 }
 JUDGE_METRICS = {
@@ -77,6 +80,7 @@ class Round:
         chosen_length: Mean characters of chosen replies.
         rejected_length: Mean characters of rejected replies.
         samples: Some prompts to look at.
+        options: What options that are off by default did.
     """
 
     number: int
@@ -100,6 +104,7 @@ class Round:
     chosen_length: float | None = None
     rejected_length: float | None = None
     samples: tuple[Sample, ...] = ()
+    options: Options = field(default_factory=Options)
 
     @property
     def parse_rate(self) -> float | None:
@@ -188,13 +193,22 @@ class Figures:
 
 _ORDER = (
     "train-sft",
+    "sample",
     "generate-prompts",
     "generate-responses",
     "judge",
+    "generate-anchors",
+    "judge-anchors",
+    "judge-by-previous",
     "build-pairs",
+    "meta-judge",
+    "build-judge-pairs",
+    "build-positives",
     "train-dpo",
+    "train-positive",
     "evaluate",
 )
+_TRAININGS = ("train-sft", "train-dpo", "train-positive")
 
 
 def collect(inputs: Mapping[str, InputArtifact], samples: int = 4) -> Figures:
@@ -206,15 +220,14 @@ def collect(inputs: Mapping[str, InputArtifact], samples: int = 4) -> Figures:
     """
     notes: list[str] = []
     names = sorted(inputs, key=_position)
-    rounds = sorted({_number(name) for name in names if _kind(name) in _ORDER[1:6]})
+    rounds = sorted({_number(name) for name in names if _kind(name) in _ORDER[1:-1]})
     return Figures(
         rounds=tuple(_round(inputs, number, samples, notes) for number in rounds),
         models=tuple(_model(inputs, number, notes) for number in _models(names)),
         curves=tuple(
             curve
             for name in names
-            if _kind(name) in ("train-sft", "train-dpo")
-            and (curve := curves.read(name, inputs[name], notes))
+            if _kind(name) in _TRAININGS and (curve := curves.read(name, inputs[name], notes))
         ),
         stages=tuple(names),
         notes=tuple(notes),
@@ -237,7 +250,7 @@ def _position(name: str) -> tuple[int, int, str]:
 
 def _models(names: list[str]) -> list[int]:
     """Returns the numbers of the models that were trained or measured."""
-    wanted = ("train-sft", "train-dpo", "evaluate")
+    wanted = (*_TRAININGS, "evaluate")
     return sorted({_number(name) + 1 for name in names if _kind(name) in wanted})
 
 
@@ -280,6 +293,7 @@ def _round(
         chosen_length=paired.metrics.get("chosenLength"),
         rejected_length=paired.metrics.get("rejectedLength"),
         samples=chosen,
+        options=options.read(inputs, number),
     )
 
 
@@ -320,6 +334,10 @@ def _samples(found: list[Judged], pairs: Mapping[str, Pair], count: int) -> tupl
 
 
 def _sample(group: tuple[Judged, ...], pair: Pair | None) -> Sample:
+    if pair and pair.rejected_id not in {row.id for row in group}:
+        loser = {"id": pair.rejected_id, "text": pair.rejected, "score": pair.rejected_score}
+        # M1's, whose votes are in another artifact.
+        group = (*group, group[0].model_copy(update={**loser, "finish": "stop", "votes": ()}))
     return Sample(
         prompt=group[0].prompt,
         replies=group,
@@ -330,6 +348,8 @@ def _sample(group: tuple[Judged, ...], pair: Pair | None) -> Sample:
 
 def _model(inputs: Mapping[str, InputArtifact], number: int, notes: list[str]) -> Model:
     stage = "train-sft" if number == 1 else f"train-dpo-{number - 1}"
+    if f"train-positive-{number - 1}" in inputs:
+        stage = f"train-positive-{number - 1}"
     name = f"evaluate-{number - 1}"
     measured = inputs.get(name, _NOTHING)
     battles: Mapping[str, int] = {}

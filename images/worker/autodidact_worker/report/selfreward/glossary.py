@@ -82,6 +82,31 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
         "section 3.1.2",
     ),
     (
+        "Length control",
+        (
+            "Of the replies with scores near the best the shortest wins, of those near the worst the "
+            "longest loses."
+        ),
+        "arXiv 2407.19594",
+    ),
+    (
+        "Agreement with the model before",
+        (
+            "(Kendall's tau-b + 1) / 2 of the two models' rankings of the same replies, mean over the "
+            "prompts. With consistency on, pairs count in this share as they are and in the rest the "
+            "other way round."
+        ),
+        "arXiv 2410.12735",
+    ),
+    (
+        "Battle of judgements",
+        (
+            "The model compares two of its own judgements of one reply, without their scores, in both "
+            "orders; the best and the worst rated one become a pair."
+        ),
+        "arXiv 2407.19594",
+    ),
+    (
         "Reward margin",
         "beta times the change of log-probability against the reference, chosen minus rejected.",
         "DPO, arXiv 2305.18290",

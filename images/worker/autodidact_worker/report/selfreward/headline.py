@@ -37,9 +37,8 @@ def _outcome(figures: Figures) -> str:
             f"it ended after {_last_stage(figures, unfinished[0])}."
         )
     rounds = last.number - 1
-    return (
-        f"The last model is {last.name}, after SFT and {rounds} round{'s'[: rounds != 1]} of DPO."
-    )
+    kind = "SFT on its own best replies" if last.stage.startswith("train-positive") else "DPO"
+    return f"The last model is {last.name}, after SFT and {rounds} round{'s'[: rounds != 1]} of {kind}."
 
 
 def _last_stage(figures: Figures, number: int) -> str:

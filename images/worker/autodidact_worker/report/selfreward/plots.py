@@ -97,12 +97,13 @@ def _histograms(figures: Figures) -> Figure | None:
         return None
     figure, places = panels(len(rounds), 2.0)
     top = max(5.0, *(max(one.histogram) for one in rounds))
+    bottom = min(0.0, *(min(one.histogram) for one in rounds))  # a reward may be negative
     for axes, one in zip(places, rounds, strict=True):
         total = sum(one.histogram.values())
         scores = sorted(one.histogram)
         axes.bar(scores, [one.histogram[s] / total for s in scores], 0.42, color=SERIES[0])
         axes.set_title(f"M{one.number} on its replies")
-        axes.set_xlim(-0.4, top + 0.4)
+        axes.set_xlim(bottom - 0.4, top + 0.4)
         axes.set_ylim(0, 1)
         axes.set_xlabel("mean score")
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -111,7 +112,7 @@ def _histograms(figures: Figures) -> Figure | None:
 
 
 def _losses(figures: Figures) -> Figure | None:
-    sft = [curve for curve in figures.curves if curve.stage == "train-sft"]
+    sft = [curve for curve in figures.curves if not curve.stage.startswith("train-dpo")]
     dpo = spaced([curve for curve in figures.curves if curve not in sft], len(SERIES))
     shown = [
         ("SFT loss", sft, "loss"),

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from autodidact_worker.report.selfreward.figures import Figures
+from autodidact_worker.report.selfreward.options import Options
 from autodidact_worker.report.shares import Interval
 
 
@@ -40,9 +41,28 @@ def of(figures: Figures) -> dict[str, Any]:
                 "dropped": dict(one.dropped),
                 "meanGap": one.gap,
                 "histogram": {f"{score:g}": n for score, n in sorted(one.histogram.items())},
+                "options": _options(one.options),
             }
             for one in figures.rounds
         ],
+    }
+
+
+def _options(value: Options) -> dict[str, Any]:
+    """Returns what options did, None where they are off."""
+    return {
+        "scorer": value.scorer,
+        "anchored": value.anchored,
+        "lengthControlled": value.length_controlled,
+        "consistency": value.consistency,
+        "undefinedAgreement": value.undefined,
+        "judgementBattles": value.battles,
+        "unreadableVerdicts": value.unreadable,
+        "firstPreferred": value.first_preferred,
+        "higherPreferred": value.higher_preferred,
+        "judgePairs": value.judge_pairs,
+        "judgePairsDropped": value.judge_dropped,
+        "positives": value.positives,
     }
 
 
