@@ -83,14 +83,17 @@ class Installation:
             store.endpoint, access_key=store.access_key, secret_key=store.secret_key, secure=False
         )
 
-    def give_store(self, namespace: str) -> None:
-        """Puts the store's credentials into a namespace."""
+    def give_store(self, namespace: str, secret_key: str = "") -> None:
+        """Puts the store's credentials into a namespace, or its name with another key."""
         store = self.cluster.minio
         secret = {
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": {"name": SECRET, "namespace": namespace},
-            "stringData": {"accessKey": store.access_key, "secretKey": store.secret_key},
+            "stringData": {
+                "accessKey": store.access_key,
+                "secretKey": secret_key or store.secret_key,
+            },
         }
         self.cluster.apply(secret)
 

@@ -46,7 +46,13 @@ def house() -> Iterator[House]:
     """A cluster with a process node, a scripted node and the operator."""
     options = Options(fast=True, audit_rules=(*auditing.RULES, RULE))
     with Cluster(options=options) as cluster:
-        settings = dataclasses.replace(NODE, labels=REAL, back_off_s=0.1, back_off_limit_s=0.2)
+        settings = dataclasses.replace(
+            NODE,
+            labels=REAL,
+            back_off_s=0.1,
+            back_off_limit_s=0.2,
+            environment={**NODE.environment, "NODE_CANARY": f"canary-{secrets.token_hex(8)}"},
+        )
         node = cluster.add_node(settings)
         values = {
             "nodeSelector": REAL,

@@ -294,34 +294,13 @@ def test_a_location_that_is_not_open_is_refused(
         assert all(word.format(**places) in text for word in words), text
 
 
-def test_workers_with_wrong_credentials_say_so(house: House, place: Place) -> None:
-    """A Secret of the namespace with a wrong key fails the run with the store's answer."""
-    secret = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": "autodidact-store"},
-        "stringData": {"accessKey": house.cluster.minio.access_key, "secretKey": "x" * 40},
-    }
-    place.apply(secret)
-    name = place.apply(manifests.tiny(place.namespace, backoffLimit=0))
-    status = place.until_ended(name, 60)
-    assert (status["phase"], why(status)) == ("Failed", "AccessDeniedError")
-    assert "credentials" in message(status)
-
-
 def test_an_operator_with_wrong_credentials_says_so_and_recovers(
     house: House, place: Place
 ) -> None:
     """Runs show that the operator cannot read the store, and go on when its Secret is right."""
     name = f"late-{place.namespace}"
-    secret = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": "autodidact-store", "namespace": "autodidact-system"},
-        "stringData": {"accessKey": house.cluster.minio.access_key, "secretKey": "x" * 40},
-    }
     try:
-        house.cluster.apply(secret)
+        house.installed.give_store("autodidact-system", secret_key="x" * 40)
         house.kill_operator()  # It would see the new Secret, but not at once.
         house.until_operating()
         place.apply(manifests.scripted(place.namespace, name))

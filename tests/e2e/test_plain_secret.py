@@ -6,7 +6,7 @@ import pytest
 
 from cluster.waiting import eventually
 from e2e import manifests
-from e2e.house import ACCOUNT, House, Place, changed, message
+from e2e.house import ACCOUNT, House, Place, changed, message, why
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,3 +36,12 @@ def test_a_namespace_without_the_secret_says_so(place: Place) -> None:
     assert status["phase"] == "Failed"
     assert "autodidact-store" in message(status)
     eventually(lambda: not place.active_jobs(name))
+
+
+def test_a_secret_with_a_wrong_key_says_so(house: House, place: Place) -> None:
+    """The run fails with the store's answer."""
+    house.installed.give_store(place.namespace, secret_key="x" * 40)
+    name = place.apply(manifests.tiny(place.namespace, backoffLimit=0))
+    status = place.until_ended(name, 60)
+    assert (status["phase"], why(status)) == ("Failed", "AccessDeniedError")
+    assert "credentials" in message(status)

@@ -1,11 +1,14 @@
 """A TCP proxy that loses what it is told to lose."""
 
 import contextlib
+import re
 import socket
 import ssl
 import threading
 from types import TracebackType
 from typing import Self
+
+_SIGNED = re.compile(rb"Authorization: AWS4-HMAC-SHA256 Credential=([^/]+)/", re.IGNORECASE)
 
 
 class FaultyProxy:
@@ -16,6 +19,7 @@ class FaultyProxy:
         lose: Beginnings of requests whose answer is lost, once each; the server gets the request.
         drop: Pieces of requests that never reach the server.
         answered: Bytes of answers that were passed on.
+        keys: Access keys that signed the requests, in their order.
     """
 
     def __init__(self, upstream: str, tls: ssl.SSLContext | None = None) -> None:
@@ -28,6 +32,7 @@ class FaultyProxy:
         self.lose: list[bytes] = []
         self.drop: list[bytes] = []
         self.answered = 0
+        self.keys: list[str] = []
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -66,6 +71,7 @@ class FaultyProxy:
     ) -> None:
         with contextlib.suppress(OSError):
             while data := client.recv(1 << 16):
+                self.keys += [key.decode() for key in _SIGNED.findall(data)]
                 for beginning in [b for b in self.lose if data.startswith(b)]:
                     self.lose.remove(beginning)
                     doomed.set()
