@@ -1,12 +1,21 @@
 """Small trainings on fixed rows: the questions of ``online_stages``, and answers to them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autodidact_contract.records import AnswerSample, Pair
-from autodidact_contract.stages import TrainDpo, TrainReranker, TrainSft, Validation
+from autodidact_contract.records import AnswerSample, Pair, SeedPrompt
+from autodidact_contract.stages import (
+    Contest,
+    Sampling,
+    Selection,
+    TrainDpo,
+    TrainReranker,
+    TrainSft,
+    Validation,
+)
 from autodidact_worker import rows
+from autodidact_worker.contests import Meeting, Verdict
 from worker.online_stages import PROBLEMS, VALIDATION
 
 _FIXED: Mapping[str, Any] = {
@@ -41,8 +50,37 @@ def reranker_config(**changes: Any) -> TrainReranker:
     return TrainReranker(**{**_FIXED, **changes})
 
 
+def chosen_config(**changes: Any) -> TrainDpo:
+    """The same, each step of which is a checkpoint that meets the best one."""
+    sampling = Sampling(temperature=1, top_p=1, max_new_tokens=3)
+    contest = Contest(
+        rubric="additive-v1",
+        judge="model",
+        judge_sampling=sampling,
+        reply_sampling=sampling,
+        prompts=len(PROBLEMS),
+    )
+    selection = Selection(every_steps=1, patience=2, contest=contest)
+    return dpo_config(**{"selection": selection, **changes})
+
+
+class SecondIsBest:
+    """A judge who likes each of two checkpoints better than the one before, and no third one."""
+
+    def __init__(self) -> None:
+        self._verdicts: list[Verdict] = ["win", "win", "loss"]
+
+    def compare(self, meetings: Sequence[Meeting], *_: Any) -> list[tuple[Verdict, ...]]:
+        """Says the same of every prompt."""
+        verdict = self._verdicts.pop(0)
+        return [(verdict, verdict) for _ in meetings]
+
+
 def write_inputs(folder: Path) -> dict[str, Path]:
-    """Writes pairs of a right and a wrong answer, and the same as samples; returns their folders."""
+    """Writes pairs of a right and a wrong answer, and the same as samples; returns their folders.
+
+    Beside them are prompts that checkpoints are chosen on.
+    """
     pairs, samples = [], []
     for number, problem in enumerate(PROBLEMS):
         wrong = WRONG[number % len(WRONG)]
@@ -78,4 +116,8 @@ def write_inputs(folder: Path) -> dict[str, Path]:
     for name, values in (("pairs", pairs), ("samples", samples)):
         found[name].mkdir(parents=True)
         rows.write_parts(found[name], name, values)
+    found["prompts"] = folder / "prompts"
+    found["prompts"].mkdir()
+    prompts = [SeedPrompt(prompt=problem.prompt) for problem in PROBLEMS]
+    rows.write(found["prompts"] / rows.DATA, prompts)
     return found

@@ -32,7 +32,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for kind, config in two_ranks.TRAININGS.items():
         # The passes of two ranks together: some figures of TRL's are means over passes.
         alone = config(micro_batch_size=2 * config().micro_batch_size)
-        online_stages.run(alone, inputs, folder / f"{kind}-alone")
+        two_ranks.train(alone, inputs, folder / f"{kind}-alone")
     return folder
 
 
@@ -95,6 +95,17 @@ def test_engines_end_with_the_same_model(trained: Path, kind: str, engine: str) 
     alone, found = (trained / f"{kind}-{name}" / "out" for name in ("alone", engine))
     assert {path.name for path in alone.iterdir()} == {path.name for path in found.iterdir()}
     assert distance(alone, found) < 1e-4 * distance(trained / "model", alone)
+
+
+@pytest.mark.parametrize("engine", two_ranks.ENGINES)
+def test_checkpoints_meet_on_all_ranks(trained: Path, engine: str) -> None:
+    """Each of the three meets the best one on every prompt, whichever rank it is answered on.
+
+    That the second one is kept then is what one process does, with whose weights all agree.
+    """
+    lines = [line for line in curve(trained / f"chosen-{engine}") if "wins" in line]
+    everything = len(online_stages.PROBLEMS)
+    assert [line["wins"] for line in lines] == [everything, everything, 0]
 
 
 @pytest.mark.parametrize("engine", two_ranks.ENGINES)

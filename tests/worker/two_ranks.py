@@ -17,9 +17,10 @@ import torch
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from autodidact_store import open_store
-from autodidact_worker import distributed, ppo
+from autodidact_worker import contests, distributed, ppo
 from autodidact_worker.distributed import Layout
 from autodidact_worker.errors import StoppedError
+from autodidact_worker.frame import Output
 from worker import offline_stages, online_stages
 
 ENGINES = ("none", "zero2", "zero3")
@@ -27,12 +28,15 @@ ENGINES = ("none", "zero2", "zero3")
 SAID = "layout.json"
 """What a training says it ran on: processes and engine."""
 
-INPUTS = ("model", "questions", "validation", "pairs", "samples")
-"""Given to every training; each takes its own."""
+INPUTS = ("model", "questions", "validation", "pairs", "samples", "prompts")
+"""Written for all trainings; each takes its own."""
 
 TRAININGS: Mapping[str, Callable[..., Any]] = {
     "sft": partial(offline_stages.sft_config, micro_batch_size=2),
     "dpo": partial(offline_stages.dpo_config, micro_batch_size=2, lora=online_stages.LORA),
+    # Its reference pass is one batch.
+    "dpo-once": partial(offline_stages.dpo_config, batch_size=12, micro_batch_size=6),
+    "chosen": partial(offline_stages.chosen_config, micro_batch_size=2),
     "reranker": partial(offline_stages.reranker_config, micro_batch_size=2),
     "grpo": online_stages.grpo_config,
     "ppo": online_stages.ppo_config,
@@ -54,7 +58,7 @@ def main(folder: Path) -> None:
     def run(name: str, config: Any, **more: Any) -> None:
         rank = f"-{layout.rank}" if layout.rank else ""
         place = folder / f"{name}-{layout.engine}{rank}"
-        made = online_stages.run(config, inputs, place, **more)
+        made = train(config, inputs, place, **more)
         (place / SAID).write_text(json.dumps([made.world_size, made.deepspeed]))
 
     for kind, config in TRAININGS.items():
@@ -69,6 +73,18 @@ def main(folder: Path) -> None:
     share = slice(layout.rank, None, layout.world)
     white = ppo.whiten(values[share], mask[share], lambda tensor: distributed.total(tensor, layout))
     (folder / f"white-{layout.engine}-{layout.rank}.json").write_text(json.dumps(white.tolist()))
+
+
+def train(config: Any, inputs: Mapping[str, Path], place: Path, **more: Any) -> Output:
+    """Runs a training on its inputs; checkpoints are judged by ``SecondIsBest``."""
+    given = dict(inputs)
+    if getattr(config, "selection", None):
+        given["validation"] = given["prompts"]
+    original, contests.open_judge = contests.open_judge, lambda *_: offline_stages.SecondIsBest()
+    try:
+        return online_stages.run(config, given, place, **more)
+    finally:
+        contests.open_judge = original
 
 
 def _partition_everything() -> None:
