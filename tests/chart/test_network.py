@@ -1,12 +1,14 @@
 """NetworkPolicies: who may reach whom, judged on the labels that pods really have."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel
 
 from autodidact_contract.reft import ReFTSpec
-from autodidact_contract.resources import ComputeProfileSpec, RunSpec
+from autodidact_contract.resources import ComputeProfileSpec, RunSpec, Source
+from autodidact_contract.selfreward import SelfRewardSpec
 from autodidact_operator import jobs
 from autodidact_operator.plan.building import IMPORT
 from autodidact_operator.settings import Settings
@@ -171,16 +173,35 @@ def _jobs() -> tuple[set[str], set[str]]:
     }
     model = {"uri": "s3://a/m", **secret}
     splits = {name: {"uri": f"s3://a/{name}", **secret} for name in ("train", "validation", "test")}
+    fixed = {"judge": "fixed", "judgeModel": model}
+    ranked = {name: {"uri": f"s3://a/{name}", **secret} for name in ("ranked", "validation")}
+    asked = {**everything, "questions": {"uri": "s3://a/q", **secret}}
     specs: list[RunSpec] = [
         builders.spec(),
         builders.reft(),
-        builders.spec(model=model, data=everything, prompts={"model": model}),
+        builders.spec(model=model, data=everything, prompts={"model": model}, evaluation=fixed),
+        builders.spec(model=model, data=asked, reward="verifier"),
+        SelfRewardSpec.model_validate(
+            {"model": model, "data": ranked, "dpo": {"checkpoints": fixed}}
+        ),
         ReFTSpec.model_validate({"model": model, "data": splits}),
     ]
     stages = [stage for spec in specs for stage in builders.graph(spec).stages]
     importing = {stage.job for stage in stages if stage.config.stage == "import"}
-    assert IMPORT in importing
+    # Every field for a source is in one of the specs with a Secret of its own.
+    fields = {path for spec in specs for path in _sources(type(spec))}
+    assert len(importing) == len(fields) + len({IMPORT})
     return importing, {stage.job for stage in stages} - importing
+
+
+def _sources(kind: Any, path: str = "") -> set[str]:
+    """Returns the paths of all fields for a source, below a type of field."""
+    if kind is Source:
+        return {path}
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        fields = kind.model_fields.items()
+        return {p for name, f in fields for p in _sources(f.annotation, f"{path}.{name}")}
+    return {p for part in get_args(kind) for p in _sources(part, path)}
 
 
 def test_other_namespaces_get_theirs_by_the_readmes_command(chart: Path) -> None:

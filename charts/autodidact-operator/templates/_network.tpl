@@ -14,7 +14,9 @@ matchExpressions:
     operator: In
     values:
       - import
-      {{- range list "model" "instructions" "evaluations" "heldout" "writer" "train" "validation" "test" }}
+      {{- $seeds := list "model" "instructions" "evaluations" "heldout" "ranked" "questions" }}
+      {{- $models := list "writer" "judge" "checkpoint-judge" }}
+      {{- range concat $seeds $models (list "train" "validation" "test") }}
       - import-{{ . }}
       {{- end }}
 {{- end }}
