@@ -72,9 +72,16 @@ def _make(folder: Path, inputs: dict[str, InputArtifact], title: str = "copying"
     return (out / "report.html").read_text(encoding="utf-8")
 
 
-def _row(html: str, heading: str) -> list[str]:
-    """Returns the cells of the first table row whose header starts with a text."""
-    found = re.search(rf'<th scope="row">{heading}.*?</tr>', html, re.DOTALL)
+def _row(html: str, heading: str, table: str = "") -> list[str]:
+    """Returns the cells of the first row whose header starts with a text.
+
+    Args:
+        html: The page.
+        heading: The text.
+        table: Header of the table's first column; empty: of the first table with such a row.
+    """
+    start = html.index(f'<th scope="col">{table}</th>') if table else 0
+    found = re.compile(rf'<th scope="row">{heading}.*?</tr>', re.DOTALL).search(html, start)
     assert found, heading
     cells = re.findall(r"<td[^>]*>(.*?)</td>", found[0], re.DOTALL)
     return [re.sub(r"<[^>]+>", "", cell).strip().replace("\u202f", " ") for cell in cells]

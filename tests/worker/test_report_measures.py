@@ -53,7 +53,7 @@ def test_every_opponent_has_its_line(tmp_path: Path) -> None:
         ("M3", "M1", 1, 3, 0, 3),
     ]
     assert [m.gain for m in found.meetings] == [0.25, 1.0, -0.5, 0.25]
-    row = _row(_make(tmp_path, run.inputs), "<small>battles of</small> M2")
+    row = _row(_make(tmp_path, run.inputs), "M2", table="battles of")
     # Wilson: 2 of 4 is 15.0 to 85.0, 1 of 4 is 4.6 to 69.9, 2 of 3 is 20.8 to 93.9 percent.
     assert row == [
         "M1",
@@ -92,7 +92,7 @@ def test_judges_tell_their_votes(tmp_path: Path) -> None:
     assert [one.name for one in found] == ["M1 on people's replies", "M1 on own replies"]
     assert (found[0].scores, found[0].unreadable) == ({2.0: 4, 4.5: 4}, {"no-score": 2})
     del run.inputs["judge-1"]  # it has no rows
-    row = _row(_make(tmp_path, run.inputs), "<small>votes of</small> M1 on people")
+    row = _row(_make(tmp_path, run.inputs), "M1 on people", table="votes of")
     assert row == ["10", "80.0 %", "0.69", "2: 4 50 %, 4.5: 4 50 %", "no-score 2"]
 
 
@@ -102,7 +102,7 @@ def test_prompts_tell_their_variety(tmp_path: Path) -> None:
     counts = {"accepted": 70, "attempted": 100, "rejected-similar": 26, "rejected-duplicate": 4}
     figures = {"distinct1": 0.4, "distinct2": 0.9, "rougeMax": 0.31, "rougeHighest": 0.7}
     run.add("generate-prompts-3", counts, **figures)
-    row = _row(_make(tmp_path, run.inputs), "<small>prompts of round</small> 3")
+    row = _row(_make(tmp_path, run.inputs), "round 3", table="prompts of")
     assert row == ["70 of 100", "40.0 %", "90.0 %", "0.31", "0.70", "similar 26, duplicate 4"]
 
 
@@ -125,7 +125,7 @@ def test_checkpoints_tell_which_was_kept(tmp_path: Path, kept: int) -> None:
         Check(step=40, wins=1, ties=8, losses=1),
     )
     html = _make(tmp_path, run.inputs)
-    row = _row(html, "<small>checkpoints of round</small> 1")
+    row = _row(html, "round 1", table="checkpoints of")
     assert row == ["20", "5 / 3 / 2", "0.30", "yes" if kept else "\u2013"]
     assert html.count("<td>yes</td>") == 1
 
@@ -154,4 +154,4 @@ def test_damaged_battles_cost_their_lines(tmp_path: Path) -> None:
     (run.inputs["evaluate-2"].path / "battles-00000.jsonl").write_text("{}\n")
     html = _make(tmp_path, run.inputs)
     assert html.count("battles-00000.jsonl line 1") == 1
-    assert _row(html, "<small>battles of</small> M2")[1] == "1 / 0 / 0"
+    assert _row(html, "M2", table="battles of")[1] == "1 / 0 / 0"
