@@ -519,8 +519,14 @@ class SelfRewardSpec(RunSpec):
                 "evaluation.against must not name one twice",
             ),
             (
-                not self._oracles() or all(map(_is_toy, self._oracles())),
-                "judge oracle needs data from a toy:// task",
+                self.evaluation.judge != "oracle" or _is_toy(self.seed_source),
+                "evaluation.judge oracle needs data.heldOut from a toy:// task",
+            ),
+            (
+                self.dpo.checkpoints is None
+                or self.dpo.checkpoints.judge != "oracle"
+                or _is_toy(self.data.validation or self.data.ranked),
+                "dpo.checkpoints.judge oracle needs data.validation from a toy:// task",
             ),
         ):
             if not said:
@@ -529,18 +535,6 @@ class SelfRewardSpec(RunSpec):
 
     def _has_its_data(self) -> bool:
         return bool(self.data.ranked or (self.data.instructions and self.data.held_out))
-
-    def _oracles(self) -> list[Source | None]:
-        """Returns the data whose oracle is asked."""
-        checkpoints = self.dpo.checkpoints
-        return [
-            *([self.seed_source] if self.evaluation.judge == "oracle" else []),
-            *(
-                [self.data.validation or self.data.ranked]
-                if checkpoints and checkpoints.judge == "oracle"
-                else []
-            ),
-        ]
 
 
 def _is_toy(source: Source | None) -> bool:
@@ -591,18 +585,18 @@ RULES = (
     ),
     (
         (
-            "self.evaluation.judge != 'oracle' || (has(self.data.heldOut) ? "
-            "self.data.heldOut.uri : self.data.ranked.uri).startsWith('toy://')"
+            "self.evaluation.judge != 'oracle' || (has(self.data.heldOut) ? self.data.heldOut.uri : "
+            "has(self.data.ranked) ? self.data.ranked.uri : 'toy://').startsWith('toy://')"
         ),
-        "judge oracle needs data from a toy:// task",
+        "evaluation.judge oracle needs data.heldOut from a toy:// task",
     ),
     (
         (
             "!has(self.dpo.checkpoints) || self.dpo.checkpoints.judge != 'oracle' || "
-            "(has(self.data.validation) ? self.data.validation.uri : "
-            "self.data.ranked.uri).startsWith('toy://')"
+            "(has(self.data.validation) ? self.data.validation.uri : has(self.data.ranked) ? "
+            "self.data.ranked.uri : 'toy://').startsWith('toy://')"
         ),
-        "judge oracle needs data from a toy:// task",
+        "dpo.checkpoints.judge oracle needs data.validation from a toy:// task",
     ),
     ("self.judge.minValid <= self.judge.votes", "judge.minValid must not be above judge.votes"),
     (

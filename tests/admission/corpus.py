@@ -331,7 +331,7 @@ CONTRADICTIONS: tuple[tuple[str, Body, str], ...] = (
                 "heldOut": {"uri": "s3://autodidact/public/h.jsonl"},
             },
         },
-        "judge oracle needs data from a toy:// task",
+        "evaluation.judge oracle needs data.heldOut from a toy:// task",
     ),
     ("SelfRewardRun", {"evaluation": {"judge": "fixed"}}, "judge fixed and judgeModel need each"),
     (

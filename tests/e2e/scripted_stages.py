@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from autodidact_contract.artifacts import Manifest, Mean, stage_key
+from autodidact_contract.artifacts import File, Manifest, Mean, stage_key
 from autodidact_contract.base import canonical_json
-from autodidact_contract.stages import Failure, Result, StageTask, Task
+from autodidact_contract.stages import Failure, Import, Result, StageTask, Task
 from autodidact_operator import labels
 from autodidact_store import artifacts
 from autodidact_store.protocol import Store
@@ -23,6 +23,8 @@ from cluster.api import JsonObject
 from cluster.control_plane import Cluster
 from cluster.outcomes import Outcome
 from cluster.scripted import ScriptedNode
+
+ARTIFACT = "artifact://"
 
 COUNTS: Mapping[str, Mapping[str, int]] = {
     "train-sft": {"rows": 64, "steps": 8},
@@ -135,10 +137,21 @@ class ScriptedStages:
             metrics={name: Mean(total=value) for name, value in metrics.items()},
         )
         with tempfile.TemporaryDirectory() as folder:
-            body = {"kind": kind, "key": draft.key, "shard": shard}
-            name = "report.html" if kind == "report" else f"data-{shard:05d}.json"
-            (Path(folder) / name).write_bytes(canonical_json(body))
-            artifacts.publish(self._store, task.run.namespace, draft, Path(folder))
+            origin = self._origin(stage, task.run.namespace)
+            if not origin:
+                body = {"kind": kind, "key": draft.key, "shard": shard}
+                name = "report.html" if kind == "report" else f"data-{shard:05d}.json"
+                (Path(folder) / name).write_bytes(canonical_json(body))
+            artifacts.publish(self._store, task.run.namespace, draft, Path(folder), origin)
+
+    def _origin(self, stage: StageTask, namespace: str) -> tuple[File, ...]:
+        """Returns the files of the model that a fork starts from; none for all other stages."""
+        config = stage.config
+        if not isinstance(config, Import) or not config.uri.startswith(ARTIFACT):
+            return ()
+        kind, _, key = config.uri.removeprefix(ARTIFACT).rpartition("-")
+        found = artifacts.manifests(self._store, namespace, kind, key)
+        return tuple(file for manifest in found or () for file in manifest.files)
 
 
 @contextmanager

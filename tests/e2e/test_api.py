@@ -129,7 +129,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("spec.warmUp.schedule", "sudden", r"spec\.warmUp\.schedule.*cosine"),
     # Missing.
     ("spec.model", ..., r"spec\.model: Required"),
-    ("spec.data.heldOut", ..., r"spec\.data\.heldOut: Required"),
+    ("spec.data.heldOut", ..., r"data\.instructions and data\.heldOut, are needed"),
     ("spec.model.uri", "", r"spec\.model\.uri"),
     # Text that is not a location or a name.
     ("spec.model.uri", "https://example.com/model", r"spec\.model\.uri"),

@@ -22,6 +22,13 @@ GATES = [
         id="ties",
     ),
     pytest.param(
+        {"minScoreEntropy": {"limit": 0.5, "action": "Fail"}},
+        {"judge": Figures(metrics={"scoreEntropy": 0.25})},
+        "ScoresCollapsed",
+        ("judge-1", "0.25", "0.5"),
+        id="score entropy",
+    ),
+    pytest.param(
         {"minPairs": {"limit": 10, "action": "Fail"}},
         {"build-pairs": Figures(counts={"pairs": 9})},
         "TooFewPairs",
@@ -99,3 +106,47 @@ def test_the_same_gate_fails_the_run_where_it_is_told_to(place: Place) -> None:
     place.script(name).figures["build-pairs-2"] = Figures(counts={"pairs": 3})
     status = place.until_ended(name)
     assert (status["phase"], status["conditions"][0]["reason"]) == ("Failed", "TooFewPairs")
+
+
+DRIFTS = [
+    pytest.param("minGain", 0.02, {"gain": 0.3}, {"gain": 0.01}, "NoGain", id="gain"),
+    pytest.param(
+        "maxLengthRatio",
+        1.5,
+        {"lengthRatio": 1.25},
+        {"lengthRatio": 1.75},
+        "RepliesTooLong",
+        id="length",
+    ),
+]
+
+
+@pytest.mark.parametrize(("action", "phase"), [("Stop", "Succeeded"), ("Fail", "Failed")])
+@pytest.mark.parametrize(("gate", "limit", "good", "bad", "reason"), DRIFTS)
+def test_a_model_beyond_a_gate_is_not_the_result(
+    place: Place,
+    gate: str,
+    limit: float,
+    good: dict[str, float],
+    bad: dict[str, float],
+    reason: str,
+    action: str,
+    phase: str,
+) -> None:
+    """The model before it is, the figures are in the reason, and no further round begins."""
+    gates = {gate: {"limit": limit, "action": action}}
+    name = f"{gate.lower()}-{action.lower()}"
+    figures = place.script(name).figures
+    figures["evaluate-1"], figures["evaluate-2"] = Figures(metrics=good), Figures(metrics=bad)
+    place.apply(manifests.scripted(place.namespace, name, iterations=3, gates=gates))
+    status = place.until_ended(name)
+    told = status["conditions"][0]
+    assert (status["phase"], told["reason"]) == (phase, reason)
+    (measured,) = bad.values()
+    assert all(word in told["message"] for word in ("evaluate-2", str(measured), str(limit)))
+    first, kept, rejected = (line["model"] for line in status["history"])
+    assert kept != first
+    assert f"/{kept}/" in status["model"]
+    assert rejected != kept
+    assert status["report"]
+    assert not any("-3-" in job for job in place.created_jobs())
