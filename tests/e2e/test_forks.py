@@ -65,14 +65,13 @@ def test_settings_are_tried_from_one_model(parent: Place, beta: float) -> None:
 
 
 def test_a_later_model_is_a_start_as_well(parent: Place) -> None:
-    """From M2: everything after it is new, and it stays the origin when the parent is deleted."""
-    name = f"{PARENT}-{len('second')}"
-    child(parent, name, iteration=1)
+    """From M2: no warm-up, and everything after the model is new."""
+    name = child(parent, "of-second", iteration=1)
     status = parent.until_ended(name)
     assert status["phase"] == "Succeeded", message(status)
     assert status["origin"] == parent.status(PARENT)["history"][1]["model"]
     assert "train-sft" not in stages(parent, name)
-    assert "judge-1" in stages(parent, name) or "sample-1" in stages(parent, name)
+    assert {"sample-1", "build-pairs-1", "train-dpo-1"} <= stages(parent, name)
 
 
 def test_an_iteration_that_there_is_none_of_is_refused(parent: Place) -> None:
@@ -109,13 +108,13 @@ def test_another_namespace_cannot_be_named(parent: Place) -> None:
 def test_a_model_that_is_not_there_yet_is_waited_for(place: Place) -> None:
     """First there is no parent, then it is at work, then the fork begins; no deadline counts."""
     name = child(place, "early", startDeadlineSeconds=600)
-    told = place.until_says(name, "OriginNotFound")
-    assert PARENT in told
+    assert PARENT in place.until_says(name, "OriginNotFound")
+    told: list[str] = []
     script = place.script(PARENT)
-    script.delays["train-sft"] = 3.0
+    script.before["train-sft", 1] = lambda: told.append(place.until_says(name, "OriginNotReady"))
     place.apply(manifests.scripted(place.namespace, PARENT))
-    assert "yet" in place.until_says(name, "OriginNotReady")
-    assert not place.created_jobs(place.uid(name))
+    place.until_ended(PARENT)
+    assert "has no model of iteration 0 yet" in told[0]
     status = place.until_ended(name)
     assert status["phase"] == "Succeeded", message(status)
     assert status["origin"] == place.status(PARENT)["history"][0]["model"]
@@ -134,16 +133,14 @@ def test_a_failed_iteration_is_no_origin(place: Place) -> None:
 
 
 def test_a_fork_outlives_its_parent(place: Place) -> None:
-    """The parent is deleted while the fork is suspended: it goes on with the same model."""
+    """The parent is deleted while the fork trains: it goes on with the same model."""
     place.apply(manifests.scripted(place.namespace, PARENT))
     place.until_ended(PARENT)
     origin = place.status(PARENT)["history"][0]["model"]
-    place.script("orphan").delays["train-dpo-1"] = 2.0
-    name = child(place, "orphan", dpo={"beta": 0.3})
-    place.until(name, lambda s: s.get("origin"))
-    place.delete(PARENT)
-    status = place.until_ended(name)
+    place.script("orphan").before["train-dpo-1", 1] = lambda: place.delete(PARENT)
+    status = place.until_ended(child(place, "orphan", dpo={"beta": 0.3}))
     assert (status["phase"], status["origin"]) == ("Succeeded", origin)
+    assert PARENT not in place.kubectl("get", "srr", "-o", "name")
 
 
 def test_local_mode_forks_too(tmp_path: Path) -> None:
