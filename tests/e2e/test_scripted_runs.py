@@ -28,7 +28,7 @@ def test_a_run_goes_through_all_its_stages(place: Place) -> None:
     assert set(created.values()) == {1}
     assert len(created) == 4 + 4 * 2
     stages = digests(place.record(uid))
-    assert len(stages) == 7 + 6 * 2
+    assert len(stages) == 8 + 6 * 2
     writes = auditing.operator_writes(place.house.cluster.audit_log, place.namespace, ACCOUNT)
     assert sum(writes.values()) <= 4 * len(stages), writes
     gaps = sorted(auditing.stage_gaps(place.house.cluster.audit_log, place.namespace))

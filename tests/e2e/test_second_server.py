@@ -46,6 +46,6 @@ def test_a_whole_run_on_versitygw(versitygw: S3Server, tmp_path: Path) -> None:
         if str(entry.object_name).endswith("/manifest.json")
     }
     assert made == {
-        *("import", "train-sft", "evaluate", "generate-prompts", "generate-responses"),
-        *("judge", "build-pairs", "train-dpo", "report"),
+        *("import", "compare-prompts", "train-sft", "evaluate", "generate-prompts"),
+        *("generate-responses", "judge", "build-pairs", "train-dpo", "report"),
     }
