@@ -17,13 +17,16 @@ seconds. An operator that was ended between the two, or later, remembers no Secr
 never reads one: at its first look at a run it lends anew to each of its Jobs at work. That is what
 repairs and renews after a restart, so that no time of expiry has to be kept anywhere. A Secret that
 somebody deletes is written again at the next renewal, or within seconds where a pod waits for it.
+
+While an STS is away, Jobs at work go on with what they were lent. A run says so only when that is
+about to end, or when a Job needs its first credentials.
 """
 
 import asyncio
 import logging
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from autodidact_contract.artifacts import Artifact, checkpoint_prefix, prefix
@@ -35,7 +38,7 @@ from autodidact_operator.plan.progression import stage_key_of
 from autodidact_operator.plan.types import Graph, ObservedJob, Run, Stage
 from autodidact_operator.settings import Settings
 from autodidact_operator.world import World
-from autodidact_store.errors import ConfigurationError
+from autodidact_store.errors import ConfigurationError, StoreError
 from autodidact_store.sts import MAX_POLICY, Session, TokenService, encoded
 
 Body = dict[str, Any]
@@ -43,6 +46,12 @@ log = logging.getLogger(__name__)
 
 HELD_UP_S = 15.0
 """Age at which credentials are lent anew to a Job whose pods do not start: perhaps for lack of them."""
+
+RETRY_S = 30.0
+"""Seconds after which a renewal that failed is tried again."""
+
+LAST_CALL_S = 300.0
+"""Seconds before the end of credentials from which on a renewal that fails is told by the run."""
 
 _ARN = "arn:aws:s3:::"
 _ANY_KEY = "?" * 32
@@ -56,6 +65,21 @@ class Planned:
     run: Run
     graph: Graph
     artifacts: Mapping[str, Artifact]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Lent:
+    """What a Job has, in seconds of the clock that only counts.
+
+    Attributes:
+        at: When it was lent.
+        due: When to lend anew.
+        until: When it ends.
+    """
+
+    at: float
+    due: float
+    until: float
 
 
 class Lender:
@@ -72,7 +96,7 @@ class Lender:
         self._settings = settings
         self._world = world
         self._bucket = settings.store.removeprefix("s3://").rstrip("/")
-        self._lent_at: dict[str, dict[str, float]] = {}  # By the run's UID, the Job's name.
+        self._lent: dict[str, dict[str, _Lent]] = {}  # By the run's UID, the Job's name.
 
     async def mint(self, planned: Planned, job: str, name: str) -> Session:
         """Returns what a Job may use; the server's log calls it by the Job's name.
@@ -106,7 +130,12 @@ class Lender:
         """
         name, expires_at = job["metadata"]["name"], session.expires_at.isoformat()
         await self._world.apply_secret(jobs.secret(job, session.files(), expires_at))
-        self._lent_at.setdefault(run_uid, {})[name] = self._world.monotonic()
+        now = self._world.monotonic()
+        self._lent.setdefault(run_uid, {})[name] = _Lent(
+            at=now,
+            due=now + self._settings.sts_renew_seconds,
+            until=now + (session.expires_at - self._world.now()).total_seconds(),
+        )
         log.info("lent job=%s until=%s", name, expires_at)
 
     async def renew(
@@ -120,17 +149,32 @@ class Lender:
             seen: The same, as the planner sees them.
 
         Raises:
-            StoreError: The STS does not lend, and why.
+            StoreError: The STS does not lend, and why, and a Job cannot do without.
             OperatorError: A Secret could not be written.
         """
         uid, busy = planned.run.ref.uid, at_work(planned, seen)
-        known = self._lent_at.get(uid, {})
-        self._lent_at[uid] = {job.name: known[job.name] for job in busy if job.name in known}
+        known = self._lent.get(uid, {})
+        self._lent[uid] = {job.name: known[job.name] for job in busy if job.name in known}
         by_name = {body["metadata"]["name"]: body for body in bodies}
         for job in busy:
-            if self._wait(uid, job) <= 0:
+            if self._wait(uid, job) > 0:
+                continue
+            try:
                 session = await self.mint(planned, job.job, job.name)
+            except StoreError as error:
+                if not self._puts_off(uid, job):
+                    raise
+                log.warning("renewal put off job=%s error=%s", job.name, error)
+            else:
                 await self.hand_over(uid, by_name[job.name], session)
+
+    def _puts_off(self, run_uid: str, job: ObservedJob) -> bool:
+        """Returns whether a Job has what it needs for now; it is then served a little later."""
+        lent, now = self._lent[run_uid].get(job.name), self._world.monotonic()
+        if lent is None or _held_up(job) or lent.until - now <= LAST_CALL_S:
+            return False
+        self._lent[run_uid][job.name] = replace(lent, due=now + RETRY_S)
+        return True
 
     def wait(self, planned: Planned, seen: Iterable[ObservedJob]) -> float | None:
         """Returns in how many seconds one of a run's Jobs is due, None where none is at work."""
@@ -138,17 +182,21 @@ class Lender:
         return min((self._wait(planned.run.ref.uid, job) for job in busy), default=None)
 
     def _wait(self, run_uid: str, job: ObservedJob) -> float:
-        lent_at = self._lent_at.get(run_uid, {}).get(job.name)
-        if lent_at is None:
+        lent = self._lent.get(run_uid, {}).get(job.name)
+        if lent is None:
             return 0.0
-        held_up = any(pod.waiting == HELD_UP for pod in job.pods)
-        lasts = min(HELD_UP_S if held_up else math.inf, self._settings.sts_renew_seconds)
-        return lent_at + lasts - self._world.monotonic()
+        needed = lent.at + HELD_UP_S if _held_up(job) else math.inf
+        return min(lent.due, needed) - self._world.monotonic()
 
     def keep(self, run_uids: Iterable[str]) -> None:
         """Forgets all other runs."""
         wanted = set(run_uids)
-        self._lent_at = {uid: jobs for uid, jobs in self._lent_at.items() if uid in wanted}
+        self._lent = {uid: jobs for uid, jobs in self._lent.items() if uid in wanted}
+
+
+def _held_up(job: ObservedJob) -> bool:
+    """Returns whether a pod does not start, perhaps for lack of its Secret."""
+    return any(pod.waiting == HELD_UP for pod in job.pods)
 
 
 def at_work(planned: Planned, seen: Iterable[ObservedJob]) -> list[ObservedJob]:

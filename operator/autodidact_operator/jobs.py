@@ -265,6 +265,8 @@ def _container(
         ],
         "resources": resources,
         "terminationMessagePath": _TERMINATION_LOG,
+        # A program that cannot even start leaves nothing but the log.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,

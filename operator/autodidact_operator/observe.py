@@ -18,6 +18,9 @@ HELD_UP = "ContainerCreating"
 _QUIET = frozenset({"", HELD_UP, "PodInitializing"})
 """Waiting reasons that every pod passes through."""
 
+MAX_LAST_WORDS = 300
+"""Characters of a log's last line that are told."""
+
 QUIET_S = 5.0
 """Seconds after which such a reason is told all the same: a missing Secret has no other."""
 
@@ -197,6 +200,7 @@ def _pod(body: Body, held: HeldUp | None) -> ObservedPod:
         exit_code=ended.get("exitCode"),
         container_reason=ended.get("reason", "") if ended.get("exitCode") else "",
         result=_result(ended.get("message", "")),
+        last_words=_last_words(ended.get("message", "")),
         disrupted=bool(disruption),
         reason=status.get("reason", ""),
         message=status.get("message", ""),
@@ -252,6 +256,13 @@ def _result(message: str) -> Result | None:
         return Result.model_validate_json(message) if message.startswith("{") else None
     except ValidationError:
         return None
+
+
+def _last_words(message: str) -> str:
+    """Returns the last line of what a container left that has no worker's words, if it is text."""
+    lines = [" ".join(line.split()) for line in message.splitlines()]
+    last = next((line for line in reversed(lines) if line), "")
+    return last[:MAX_LAST_WORDS] if last.isprintable() else ""
 
 
 def _time(text: str) -> datetime:

@@ -113,7 +113,8 @@ class Reconciler:
     async def _step(
         self, snapshot: Snapshot, run: Run, graph: Graph, before: RunStatus, now: datetime
     ) -> float | None:
-        held = observe.HeldUp(now=now, secrets=self._secrets(run.spec))
+        profiles = _profiles(run.spec, snapshot)
+        held = observe.HeldUp(now=now, secrets=self._secrets(run.spec, profiles))
         seen_jobs = observe.jobs(snapshot.jobs, snapshot.pods, run.ref.uid, held)
         planned = Planned(run=run, graph=graph, artifacts={})
         try:
@@ -134,6 +135,9 @@ class Reconciler:
                 artifacts=planned.artifacts,
                 progress=_progress(self.world.progress(run.ref.uid), graph, self.world.monotonic()),
                 problem=_missing_profile(run.spec, snapshot),
+                enlargeable=frozenset(
+                    name for name, one in profiles.items() if one.get("outOfMemoryResources")
+                ),
             )
             decision = decide(graph, run, seen, before, now)
         wait = self._detail_wait(run, before, decision.status)
@@ -188,10 +192,11 @@ class Reconciler:
         await act(decision, effects)
         return decision
 
-    def _secrets(self, spec: RunSpec) -> tuple[str, ...]:
+    def _secrets(self, spec: RunSpec, profiles: Mapping[str, Body]) -> tuple[str, ...]:
         """Returns the names of the Secrets that pods of a run mount."""
         own = "the Job's own" if self.lender else self.settings.worker_store_secret
-        names = [own, *(s.secret_name for s in sources(spec))]
+        engines = (profile.get("engineSecretName") for profile in profiles.values())
+        names = [own, *(s.secret_name for s in sources(spec)), *engines]
         return tuple(dict.fromkeys(name for name in names if name))
 
     async def _record(
@@ -295,9 +300,19 @@ def _reason(error: StoreError) -> str:
     return name if name.startswith("Store") else f"Store{name}"
 
 
+def _named(spec: RunSpec) -> tuple[str, str, str]:
+    """Returns the names of a run's ComputeProfiles."""
+    return spec.compute.generate, spec.compute.train, spec.compute.default
+
+
+def _profiles(spec: RunSpec, snapshot: Snapshot) -> dict[str, Body]:
+    """Returns those of a run's ComputeProfiles that there are, as they were written."""
+    return {n: snapshot.profiles[n] for n in _named(spec) if n in snapshot.profiles}
+
+
 def _missing_profile(spec: RunSpec, snapshot: Snapshot) -> tuple[str, str] | None:
     """Says which ComputeProfile a run names that there is not, if any."""
-    for name in (spec.compute.generate, spec.compute.train, spec.compute.default):
+    for name in _named(spec):
         if name not in snapshot.profiles:
             there = ", ".join(sorted(snapshot.profiles)) or "none"
             message = (

@@ -150,6 +150,15 @@ def test_the_stores_port_is_the_endpoints(chart: Path, given: str, ports: set[in
     assert _ports(_policy(objects, "-stages")["egress"][1]) == ports
 
 
+def test_the_operator_alone_reaches_an_sts_of_its_own(chart: Path) -> None:
+    """An STS that is another server than the store is open to the operator, by its port."""
+    given = "store.endpoint=http://s3:9000,store.sts.enabled=true,store.sts.endpoint=https://sts"
+    objects = rendering.render(chart, *ON, "--set", given)
+    rules = [_ports(rule) for rule in _policy(objects, "")["egress"]]
+    assert rules[1:3] == [{9000}, {443}]
+    assert {443} not in [_ports(r) for r in _policy(objects, "-stages")["egress"] if "ports" in r]
+
+
 def test_imports_are_those_of_the_planner(chart: Path) -> None:
     """The policy for imports selects every job that imports, of both kinds, and no other."""
     rule = '{"ports": [{"port": 443}]}'

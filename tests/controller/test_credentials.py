@@ -14,7 +14,14 @@ import pytest
 from autodidact_contract.resources import RunSpec
 from autodidact_operator import jobs, labels
 from autodidact_operator.cache import Cache
-from autodidact_operator.credentials import HELD_UP_S, Lender, Planned, policy
+from autodidact_operator.credentials import (
+    HELD_UP_S,
+    LAST_CALL_S,
+    RETRY_S,
+    Lender,
+    Planned,
+    policy,
+)
 from autodidact_operator.errors import ConflictError
 from autodidact_operator.events import Recorder
 from autodidact_operator.plan.naming import job_name
@@ -213,6 +220,36 @@ def test_runs_that_are_gone_are_forgotten(lender: Lender, service: FakeService) 
     lender.keep([])
     renew(lender, at_work())
     assert len(service.asked) == 2
+
+
+def test_an_sts_that_is_away_is_no_trouble_while_credentials_last(
+    lender: Lender, service: FakeService, kube: FakeKube, clock: Clock
+) -> None:
+    """A renewal that fails is tried again in half a minute, and told minutes before the end."""
+    job = at_work()
+    renew(lender, job)
+    service.error = StoreUnavailableError("http://sts is silent")
+    clock.advance(1800)
+    renew(lender, job)
+    assert lender.wait(PLANNED, [job]) == RETRY_S
+    clock.advance(1800 - LAST_CALL_S)
+    with pytest.raises(StoreUnavailableError):
+        renew(lender, job)
+    service.error = None
+    renew(lender, job)
+    assert (len(service.asked), len(written(kube))) == (4, 2)
+    assert lender.wait(PLANNED, [job]) == 1800
+
+
+def test_a_pod_that_waits_for_its_secret_cannot_do_without(
+    lender: Lender, service: FakeService, clock: Clock
+) -> None:
+    """However long its credentials would last, nobody can read them."""
+    renew(lender, at_work())
+    service.error = StoreUnavailableError("http://sts is silent")
+    clock.advance(HELD_UP_S)
+    with pytest.raises(StoreUnavailableError):
+        renew(lender, at_work(pods=(pod("Pending", waiting="ContainerCreating"),)))
 
 
 @pytest.mark.parametrize("lasts_s", [-60.0, 900.0])

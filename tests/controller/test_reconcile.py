@@ -12,7 +12,7 @@ from autodidact_contract.resources import RunStatus, StageStatus
 from autodidact_operator.library import Library
 from autodidact_operator.plan.progression import frontier
 from autodidact_operator.recipes import BY_KIND
-from autodidact_operator.reconcile import Memory, only_detail
+from autodidact_operator.reconcile import Memory, Reconciler, only_detail
 from autodidact_operator.settings import Settings
 from autodidact_operator.specs import interpret
 from autodidact_store.artifacts import publish
@@ -71,6 +71,16 @@ def test_an_edited_run_is_interpreted_anew(memory: Memory, body: dict[str, Any])
     second = memory.interpreted(RECIPE, body)
     assert (first.spec.suspend, second.spec.suspend) == (False, True)
     assert memory.graph(RECIPE, second, "") is not graph
+
+
+def test_secrets_that_a_pod_may_wait_for_are_named(memory: Memory, body: dict[str, Any]) -> None:
+    """The store's, those of the run's inputs and those of its profiles' engines, each once."""
+    body["spec"]["data"]["heldOut"]["secretName"] = "inputs"
+    run = memory.interpreted(RECIPE, body)
+    settings = Settings(store="unused", worker_store_secret="store")  # noqa: S106 - its name
+    reconciler = Reconciler(world=None, library=None, memory=memory, settings=settings)  # type: ignore[arg-type]
+    profiles = {"default": {"engineSecretName": "engine"}, "gpu": {"engineSecretName": "engine"}}
+    assert reconciler._secrets(run.spec, profiles) == ("store", "inputs", "engine")
 
 
 class Counting(DirectoryStore):

@@ -233,16 +233,52 @@ def test_first_failing_pod_is_the_cause() -> None:
         assert decision.status.jobs[0].reason == "NaNLoss"
 
 
-def test_out_of_memory_gets_the_larger_size() -> None:
-    """Every attempt after one that ran out of memory asks for the profile's larger size."""
-    world = World(spec=spec())
+def run_out_of_memory(world: World) -> None:
+    """Has the import run out of memory, and time pass until another attempt may be due."""
     world.step()
     world.fail(world.live("import").seen.name, exit_code=137, container_reason="OOMKilled")
     world.step()
     world.now += timedelta(seconds=10)
     world.step()
+
+
+def test_out_of_memory_gets_the_larger_size_once() -> None:
+    """There is one attempt with the larger size, which backoffLimit 0 does not forbid."""
+    world = World(spec=spec(backoffLimit=0), enlargeable=frozenset({"default"}))
+    run_out_of_memory(world)
     assert world.live("import").request.larger
+    assert (world.books("import").failures, world.books("import").out_of_memory) == (0, 1)
+    run_out_of_memory(world)
     assert world.created == [("import", 1), ("import", 2)]
+    condition = builders.ready(world.status)
+    assert (world.status.phase, condition.reason) == ("Failed", "OutOfMemory")
+
+
+def test_the_larger_size_is_beside_the_attempts_that_are_allowed() -> None:
+    """What runs out of memory in the larger size as well is given up, however many are allowed."""
+    world = World(spec=spec(backoffLimit=5), enlargeable=frozenset({"default"}))
+    run_out_of_memory(world)
+    run_out_of_memory(world)
+    assert world.status.phase == "Failed"
+
+
+def test_out_of_memory_without_a_larger_size_is_tried_as_often_as_allowed() -> None:
+    """The machine may have been short of memory for a while: each attempt is charged."""
+    world = World(spec=spec(backoffLimit=1))
+    run_out_of_memory(world)
+    assert world.books("import").failures == 1
+    run_out_of_memory(world)
+    assert (world.status.phase, len(world.created)) == ("Failed", 2)
+
+
+def test_last_words_of_a_log_are_told() -> None:
+    """A program that could not start tells why in its attempt's message."""
+    failed = pod("Failed", exit_code=1, last_words="exec /usr/bin/python: exec format error")
+    decision = see(job("import", failed), before=begun(at_attempt("import", 1)))
+    assert decision.status.jobs[0].message == (
+        "Job import-1 failed with exit code 1: exec /usr/bin/python: exec format error; "
+        "see kubectl logs job/import-1"
+    )
 
 
 @pytest.mark.parametrize("exit_code", [64, 1])

@@ -77,6 +77,7 @@ class RunMachine(RuleBasedStateMachine):
         gates=GATES,
         figures=FIGURES,
         beforehand=st.sampled_from([0, 0, 0, 3, 7]),
+        enlargeable=st.sampled_from([frozenset(), frozenset({"default"})]),
     )
     def begin(
         self,
@@ -88,6 +89,7 @@ class RunMachine(RuleBasedStateMachine):
         gates: dict[str, Any],
         figures: dict[str, dict[str, float]],
         beforehand: int,
+        enlargeable: frozenset[str],
     ) -> None:
         """A run of one of the kinds is created; some of its stages may have been published by an earlier one."""
         self.backoff_limit = backoff_limit
@@ -96,7 +98,7 @@ class RunMachine(RuleBasedStateMachine):
         )
         if baselines is not None:
             spec = builders.reft(shards=shards, backoffLimit=backoff_limit, baselines=baselines)
-        self.world = World(spec=spec, figures=figures)
+        self.world = World(spec=spec, figures=figures, enlargeable=enlargeable)
         self.lost = False
         self.final: RunStatus | None = None
         self.attempts: dict[str, int] = {}
@@ -321,6 +323,8 @@ class RunMachine(RuleBasedStateMachine):
         for entry in self.world.status.jobs:
             assert entry.counted <= entry.attempt
             assert entry.failures <= self.backoff_limit + 1
+            if self.world.enlargeable:
+                assert entry.out_of_memory <= 2
             assert entry.attempt >= self.attempts.get(entry.name, 0)
             self.attempts[entry.name] = entry.attempt
         assert len(canonical_json(self.world.status.dump())) <= 32768

@@ -229,6 +229,24 @@ def test_garbage_is_no_result(message: str) -> None:
     assert one_pod(pod_body(terminated(1, message=message))).result is None
 
 
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ("exec /usr/bin/python: exec format error\n", "exec /usr/bin/python: exec format error"),
+        (
+            "Traceback (most recent call last):\n  ...\nImportError: no\ttorch\n\n",
+            "ImportError: no torch",
+        ),
+        ("x" * 1000, "x" * 300),
+        ("\x1b[31mred\x1b[0m", ""),
+        ("", ""),
+    ],
+)
+def test_a_log_has_last_words(message: str, words: str) -> None:
+    """The last line of what the kubelet kept of a log is taken, in bounds and if it is text."""
+    assert one_pod(pod_body(terminated(1, message=message))).last_words == words
+
+
 def test_empty_result_is_a_result() -> None:
     """A worker may have nothing to say."""
     assert one_pod(pod_body(terminated(0, message="{}"))).result is not None

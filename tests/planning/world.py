@@ -54,6 +54,7 @@ class World:
     status: RunStatus = field(default_factory=RunStatus)
     generation: int = 1
     problem: tuple[str, str] | None = None
+    enlargeable: frozenset[str] = frozenset()
     jobs: dict[str, Job] = field(default_factory=dict)
     store: dict[tuple[str, str], Artifact] = field(default_factory=dict)
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -109,7 +110,9 @@ class World:
         if not self.done:
             self._look_up(quiet(found))
         artifacts = {} if self.done else dict(self.known)
-        return Observed(jobs=found, artifacts=artifacts, problem=self.problem)
+        return Observed(
+            jobs=found, artifacts=artifacts, problem=self.problem, enlargeable=self.enlargeable
+        )
 
     def _look_up(self, busy: frozenset[str]) -> None:
         seen_now: set[str] = set()

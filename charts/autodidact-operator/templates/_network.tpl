@@ -79,15 +79,32 @@ matchExpressions:
   {{- end }}
 {{- end }}
 
+{{/* An STS that is not the store's own, which the operator alone asks. */}}
+{{- define "autodidact.egressToSts" -}}
+{{- if and .Values.store.sts.enabled .Values.store.sts.endpoint }}
+- ports:
+    {{- range include "autodidact.ports" (list .Values.store.sts.endpoint) | fromJsonArray }}
+    - {protocol: TCP, port: {{ . }}}
+    {{- end }}
+{{- end }}
+{{- end }}
+
 {{/* The given ports, else those of the endpoints, as JSON. */}}
 {{- define "autodidact.storePorts" -}}
-{{- $ports := .Values.networkPolicy.store.ports -}}
-{{- if not $ports -}}
-{{- range list (include "autodidact.storeEndpoint" .) (include "autodidact.workerEndpoint" .) -}}
+{{- with .Values.networkPolicy.store.ports -}}
+{{- . | uniq | toJson -}}
+{{- else -}}
+{{- list (include "autodidact.storeEndpoint" .) (include "autodidact.workerEndpoint" .) | include "autodidact.ports" -}}
+{{- end -}}
+{{- end }}
+
+{{/* The ports of a list of URLs, as JSON. */}}
+{{- define "autodidact.ports" -}}
+{{- $ports := list -}}
+{{- range . -}}
 {{- $url := urlParse . -}}
 {{- $default := ternary "80" "443" (eq $url.scheme "http") -}}
 {{- $ports = append $ports (regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default $default | int) -}}
-{{- end -}}
 {{- end -}}
 {{- $ports | uniq | toJson -}}
 {{- end }}

@@ -44,6 +44,7 @@ def standing(
     now: datetime,
     backoff_limit: int,
     start_deadline: timedelta,
+    enlargeable: bool,
 ) -> Standing:
     """Returns the state of one job of the graph.
 
@@ -53,6 +54,7 @@ def standing(
         now: The time.
         backoff_limit: See ``RunSpec.backoff_limit``.
         start_deadline: See ``RunSpec.start_deadline_seconds``.
+        enlargeable: Whether its ComputeProfile has a larger size for what ran out of memory.
     """
     last = max(jobs, key=lambda job: job.attempt, default=None)
     if last and last.attempt > books.attempt:
@@ -64,9 +66,9 @@ def standing(
         if why is None:
             assert last is not None
             return _at_work(books, last, start_deadline)
-        books = charged(books, why, now)
+        books = charged(books, why, now, enlargeable=enlargeable)
         late = last.name if last and not over(last) else None
-        if why.charge == "user" or given_up(books, backoff_limit):
+        if given_up(books, why, backoff_limit, enlargeable=enlargeable):
             return Standing(state="failed", books=books, fatal=why, ended=why, delete=late)
         return Standing(
             state="wait", books=books, ended=why, delete=late, wake_at=_time(books.retry_at)

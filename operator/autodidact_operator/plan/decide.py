@@ -18,6 +18,7 @@ from autodidact_operator.plan.types import (
     Observed,
     ObservedJob,
     Run,
+    Stage,
 )
 
 FINAL = ("Succeeded", "Failed")
@@ -178,7 +179,8 @@ def _standings(
     result = {}
     for job in dict.fromkeys(stage.job for stage in graph.stages):
         attempts = tuple(j for j in seen.jobs if j.job == job)
-        if not ready(graph, job, seen.artifacts, without):
+        tasks = ready(graph, job, seen.artifacts, without)
+        if not tasks:
             continue
         result[job] = standing(
             books.get(job, JobStatus(name=job)),
@@ -186,8 +188,15 @@ def _standings(
             now=now,
             backoff_limit=run.spec.backoff_limit,
             start_deadline=timedelta(seconds=run.spec.start_deadline_seconds),
+            enlargeable=_profile(run, graph[tasks[0].name]) in seen.enlargeable,
         )
     return result
+
+
+def _profile(run: Run, stage: Stage) -> str:
+    """Returns the name of the ComputeProfile of a stage."""
+    name: str = getattr(run.spec.compute, stage.compute)
+    return name
 
 
 def _put_down(entry: Standing) -> Standing:
@@ -316,7 +325,7 @@ def _requests(
                 task=Task(
                     run=run.ref, job=name, attempt=attempt, shards=first.shards, stages=tasks
                 ),
-                profile=getattr(run.spec.compute, first.compute),
+                profile=_profile(run, first),
                 shards=first.shards,
                 training=first.training,
                 larger=entry.books.out_of_memory > 0,

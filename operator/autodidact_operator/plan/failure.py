@@ -76,7 +76,8 @@ def _of_pod(pod: ObservedPod, job: ObservedJob) -> Cause:
     if told:
         return Cause(charge="bounded", reason=_reason(told.reason), message=_message(told, job))
     code = "" if pod.exit_code is None else f" with exit code {pod.exit_code}"
-    said = f": {pod.message}" if pod.message else f"{code}; see kubectl logs job/{job.name}"
+    words = f": {pod.last_words}" if pod.last_words else ""
+    said = f": {pod.message}" if pod.message else f"{code}{words}; see kubectl logs job/{job.name}"
     return Cause(
         charge="bounded",
         reason=pod.reason or pod.container_reason or "WorkerFailed",
@@ -94,11 +95,20 @@ def _reason(told: str) -> str:
     return told if _REASON.fullmatch(told) else "WorkerFailed"
 
 
-def charged(entry: JobStatus, why: Cause, now: datetime) -> JobStatus:
-    """Returns the job's books after an attempt ended, with the earliest time of the next."""
+def charged(entry: JobStatus, why: Cause, now: datetime, *, enlargeable: bool) -> JobStatus:
+    """Returns the job's books after an attempt ended, with the earliest time of the next.
+
+    Args:
+        entry: The books before.
+        why: Why it ended.
+        now: The time.
+        enlargeable: There is a larger size for what ran out of memory. The one attempt that is made
+            with it is beside those that ``backoffLimit`` allows.
+    """
     disruptions = entry.disruptions + (why.charge == "free")
-    failures = entry.failures + (why.charge in ("bounded", "memory"))
-    times = disruptions if why.charge == "free" else failures
+    enlarged = why.charge == "memory" and enlargeable and not entry.out_of_memory
+    failures = entry.failures + (why.charge in ("bounded", "memory") and not enlarged)
+    times = disruptions if why.charge == "free" else max(failures, 1)
     delay = min(FIRST_DELAY_S * 2 ** min(times - 1, 10), LONGEST_DELAY_S)
     if why.charge == "free":
         delay = min(delay, FIRST_DELAY_S)
@@ -115,6 +125,10 @@ def charged(entry: JobStatus, why: Cause, now: datetime) -> JobStatus:
     )
 
 
-def given_up(entry: JobStatus, backoff_limit: int) -> bool:
-    """Returns whether no further attempt is due."""
-    return entry.failures > backoff_limit
+def given_up(entry: JobStatus, why: Cause, backoff_limit: int, *, enlargeable: bool) -> bool:
+    """Returns whether no further attempt is due, by the books after the last one.
+
+    What ran out of memory in the larger size as well would do so again.
+    """
+    too_large = why.charge == "memory" and enlargeable and entry.out_of_memory > 1
+    return why.charge == "user" or too_large or entry.failures > backoff_limit

@@ -113,6 +113,7 @@ class ObservedPod:
     """A pod of one of our Jobs.
 
     Attributes:
+        last_words: The end of its log, where its worker could not say why it ended.
         reason: Why the kubelet ended or refused it, where that is not its container's doing.
         message: The same in a sentence.
     """
@@ -123,6 +124,7 @@ class ObservedPod:
     exit_code: int | None = None
     container_reason: str = ""
     result: Result | None = None
+    last_words: str = ""
     disrupted: bool = False
     reason: str = ""
     message: str = ""
@@ -183,12 +185,14 @@ class Observed:
         artifacts: What is published, by stage name.
         problem: Why nothing can be created now (unknown ComputeProfile, store out of reach, ...):
             a reason and a sentence, or None.
+        enlargeable: ComputeProfiles with a larger size for what ran out of memory.
     """
 
     jobs: tuple[ObservedJob, ...] = ()
     artifacts: Mapping[str, Artifact] = field(default_factory=dict)
     progress: Report | None = None
     problem: tuple[str, str] | None = None
+    enlargeable: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
