@@ -1,10 +1,12 @@
 """The operator on the development cluster: the real chart by Helm, the store, a place for runs."""
 
 import json
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+import yaml
 from minio import Minio
 
 from cluster.control_plane import Cluster
@@ -33,11 +35,13 @@ class Installation:
         port: Where the operator listens, on the loopback address that pods of the process node
             share with this machine.
         values: Further values of the chart.
+        chart: Folder of the chart.
     """
 
     cluster: Cluster
     port: int = field(default_factory=lambda: free_ports(1)[0])
     values: dict[str, Any] = field(default_factory=dict)
+    chart: Path = CHART
 
     def install(self) -> Self:
         """Installs the chart; returns when the operator is ready."""
@@ -63,7 +67,7 @@ class Installation:
                 **self.values.get("store", {}),
             },
         }
-        arguments = ("upgrade", "--install", RELEASE, str(CHART), "--namespace", SYSTEM)
+        arguments = ("upgrade", "--install", RELEASE, str(self.chart), "--namespace", SYSTEM)
         self.cluster.helm(*arguments, "--values", "-", input_text=json.dumps(values))
 
     def wait_ready(self) -> None:
@@ -127,3 +131,19 @@ class Installation:
         found = eventually(ended, timeout_s)
         assert found is not None
         return found
+
+
+def previous_chart(folder: Path) -> Path:
+    """Returns a chart like ours as it may have been before: of an older version, without a field.
+
+    Its definition of SelfRewardRuns does not know ``ttlSecondsAfterFinished`` yet.
+    """
+    shutil.copytree(CHART, folder)
+    about = folder / "Chart.yaml"
+    about.write_text(yaml.safe_dump({**yaml.safe_load(about.read_text()), "version": "0.0.1"}))
+    file = folder / "files" / "crds" / "selfrewardruns.yaml"
+    definition = yaml.safe_load(file.read_text())
+    spec = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    del spec["properties"]["ttlSecondsAfterFinished"]
+    file.write_text(yaml.safe_dump(definition))
+    return folder

@@ -237,8 +237,8 @@ class Kube:
             return await self._request("PATCH", resource, path, change, content_type=_JSON_PATCH)
         except InvalidObjectError as error:
             # A failed test has no words of its own ("an error in our request").
-            current = await self.get(resource, namespace, name)
-            if uid and current["metadata"]["uid"] != uid:
+            found, _ = await self.list(resource, namespace, fields=f"metadata.name={name}")
+            if uid and all(current["metadata"]["uid"] != uid for current in found):
                 raise NotFoundError(f"{resource.kind} {namespace}/{name} is another now") from error
             raise
 

@@ -1,7 +1,6 @@
 import base64
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from chart import rendering
 from cluster.control_plane import Cluster
 from cluster.object_store import ObjectStore
 from cluster.waiting import eventually
-from installation import NODE, RELEASE, SYSTEM, Installation
+from installation import NODE, RELEASE, SYSTEM, Installation, previous_chart
 
 EXAMPLE = rendering.CHART.parents[1] / "crds" / "examples" / "selfreward-minimal.yaml"
 PROFILE = "computeprofile/default"
@@ -85,16 +84,19 @@ def test_operator_may_do_its_work_and_no_more(plane: Cluster, chart: Path, place
     _upgrade(plane, chart, place)
     account = f"--as=system:serviceaccount:{place}:learn-autodidact-operator"
 
-    def may(verb: str, resource: str, namespace: str = "default") -> bool:
-        name, _, part = resource.partition("/")
-        question = ("auth", "can-i", verb, name, f"--subresource={part}", "-n", namespace)
+    def may(verb: str, resource: str, namespace: str = "default", called: str = "") -> bool:
+        kind, _, part = resource.partition("/")
+        what = f"{kind}/{called}" if called else kind
+        question = ("auth", "can-i", verb, what, f"--subresource={part}", "-n", namespace)
         answer = plane.kubectl(*question, account, check=False)
         return answer.strip() == "yes"
 
     assert may("create", "jobs.batch")
     assert may("patch", "selfrewardruns.autodidact.dev/status")
-    assert may("update", "leases.coordination.k8s.io", place)
-    assert not may("update", "leases.coordination.k8s.io")
+    lease = "leases.coordination.k8s.io"
+    assert may("update", lease, place, "learn-autodidact-operator")
+    assert not may("update", lease, place, "somebody-elses")
+    assert not may("update", lease, called="learn-autodidact-operator")
     assert not may("get", "secrets", place)
     assert not may("create", "pods")
     assert not may("patch", "selfrewardruns.autodidact.dev")
@@ -104,13 +106,7 @@ def test_definitions_are_upgraded_with_the_chart(
     plane: Cluster, chart: Path, place: str, tmp_path: Path
 ) -> None:
     """A field that an older chart did not know is there after an upgrade, and so are the runs."""
-    older = tmp_path / "older"
-    shutil.copytree(chart, older)
-    file = older / "files" / "crds" / "selfrewardruns.yaml"
-    definition = yaml.safe_load(file.read_text())
-    spec = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
-    del spec["properties"]["ttlSecondsAfterFinished"]
-    file.write_text(yaml.safe_dump(definition))
+    older = previous_chart(tmp_path / "older")
     run = yaml.safe_load(EXAMPLE.read_text())
     run["metadata"] = {"name": "first", "namespace": "default"}
     newer = {**run, "spec": {**run["spec"], "ttlSecondsAfterFinished": 60}}

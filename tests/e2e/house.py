@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -118,21 +119,21 @@ def another(house: House) -> Iterator[None]:
 
 
 class changed:  # noqa: N801 - used as a function
-    """Changes values of the release for a while."""
+    """Changes values of the release for a while, or its chart."""
 
-    def __init__(self, installed: Installation, **values: Any) -> None:
+    def __init__(self, installed: Installation, chart: Path | None = None, **values: Any) -> None:
         self._installed = installed
-        self._before = installed.values
-        self._values = values
+        self._before = installed.chart, installed.values
+        self._meanwhile = chart or installed.chart, {**installed.values, **values}
 
     def __enter__(self) -> None:
-        self._upgrade({**self._before, **self._values})
+        self._upgrade(*self._meanwhile)
 
     def __exit__(self, *_: object) -> None:
-        self._upgrade(self._before)
+        self._upgrade(*self._before)
 
-    def _upgrade(self, values: dict[str, Any]) -> None:
-        self._installed.values = values
+    def _upgrade(self, chart: Path, values: dict[str, Any]) -> None:
+        self._installed.chart, self._installed.values = chart, values
         self._installed.helm()
         rollout = ("rollout", "status", f"deployment/{DEPLOYMENT}", "--timeout=60s")
         self._installed.cluster.kubectl("-n", SYSTEM, *rollout)

@@ -1,18 +1,28 @@
 """Jobs are lent credentials of their own, and no secret is to be seen anywhere."""
 
 import base64
+import io
 import json
+import secrets
 import subprocess
 import urllib.request
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
+import canaries
+from autodidact_contract.base import GROUP, VERSION
+from autodidact_operator.jobs import SECRET_TYPE
+from autodidact_worker import toy
 from cluster.waiting import eventually
 from e2e import manifests
-from e2e.house import ACCOUNT, House, Place
+from e2e.house import ACCOUNT, House, Place, changed, message
 from e2e.rights import asked
-from installation import BUCKET, DEPLOYMENT, SYSTEM
+from installation import SECRET
+from store.faulty_proxy import FaultyProxy
+from worker.completion_servers import scripted
 
 
 def secret_of(place: Place, job: str) -> dict[str, Any]:
@@ -71,42 +81,114 @@ def test_the_operator_cannot_touch_other_secrets(house: House, place: Place) -> 
     assert "canary" not in done.stdout
 
 
-def test_a_real_run_is_lent_enough_and_shows_no_secret(house: House, place: Place) -> None:
-    """Every stage of a real run works on what it is lent; no secret is in anything it leaves."""
-    canary = "canary-5f1d0c7e9b"
-    place.kubectl("create", "secret", "generic", "canary", f"--from-literal=token={canary}")
-    name = place.apply(manifests.tiny(place.namespace))
-    lent: dict[str, set[str]] = {}
+@dataclass
+class Secrets:
+    """What nobody may see, as far as it has come up.
 
-    def ended(status: dict[str, Any]) -> bool:
-        found = json.loads(place.kubectl("get", "secrets", "-o", "json"))["items"]
-        for item in found:
-            if item["type"] == "autodidact.dev/store-credentials":
-                texts = (item["data"][key] for key in ("secretKey", "sessionToken"))
-                lent.setdefault(item["metadata"]["name"], set()).update(texts)
-        return status["phase"] in ("Succeeded", "Failed")
+    Attributes:
+        lent: Secret values of the credentials of each Job, by its name.
+        keys: Their access keys, which are no secret.
+        tokens: With which pods report progress.
+    """
 
-    status = place.until(name, ended, 400)
+    lent: dict[str, set[str]] = field(default_factory=dict)
+    keys: dict[str, set[str]] = field(default_factory=dict)
+    tokens: set[str] = field(default_factory=set)
+
+    def look(self, place: Place) -> None:
+        """Notes what Jobs are lent now, and the tokens in their pods."""
+        for item in json.loads(place.kubectl("get", "secrets", "-o", "json"))["items"]:
+            if item["type"] == SECRET_TYPE:
+                job = item["metadata"]["name"]
+                data = {n: base64.b64decode(text).decode() for n, text in item["data"].items()}
+                self.lent.setdefault(job, set()).update((data["secretKey"], data["sessionToken"]))
+                self.keys.setdefault(job, set()).add(data["accessKey"])
+        for file in place.house.node.directory.rglob("token"):
+            with suppress(FileNotFoundError):
+                self.tokens.add(file.read_text())
+
+    def until_ended(self, place: Place, name: str) -> dict[str, Any]:
+        """Returns the final status of a run; all the while it looks for secrets."""
+
+        def ended(status: dict[str, Any]) -> bool:
+            self.look(place)
+            return status["phase"] in ("Succeeded", "Failed")
+
+        return place.until(name, ended, 400)
+
+
+def private_rows(house: House, place: Place) -> dict[str, str]:
+    """Puts rows where only a Secret of the namespace opens them; returns the source."""
+    minio, bucket = house.installed.minio(), f"private-{place.namespace}"
+    minio.make_bucket(bucket)
+    data = "\n".join(row.model_dump_json(by_alias=True) for row in toy.instructions(0)).encode()
+    minio.put_object(bucket, "rows.jsonl", io.BytesIO(data), len(data))
+    house.installed.give_store(place.namespace)
+    return {"uri": f"s3://{bucket}/rows.jsonl", "secretName": SECRET}
+
+
+def asking(house: House, place: Place, url: str, key: str) -> dict[str, str]:
+    """Makes a ComputeProfile of an engine behind a server with a key; returns where it samples."""
+    place.kubectl("create", "secret", "generic", "engine", f"--from-literal=apiKey={key}")
+    name = f"{place.namespace}-engine"
+    default = house.installed.values["computeProfiles"]["default"]
+    engine = {"engine": "openai", "engineUrl": url, "engineSecretName": "engine"}
+    house.cluster.apply(
+        {
+            "apiVersion": f"{GROUP}/{VERSION}",
+            "kind": "ComputeProfile",
+            "metadata": {"name": name},
+            "spec": {**default, **engine},
+        }
+    )
+    return {"generate": name, "train": "default", "default": "default"}
+
+
+def test_no_secret_is_to_be_seen(house: House, place: Place) -> None:
+    """Not in what a run leaves that Succeeds, nor in that of one that is shown a key in an error."""
+    key = f"canary-{secrets.token_hex(16)}"
+    found = Secrets()
+    source = private_rows(house, place)
+    good = place.apply(manifests.tiny(place.namespace, "good", data={"instructions": source}))
+    assert found.until_ended(place, good)["phase"] == "Succeeded"
+    with scripted("base") as server:
+        server.models = 401, {"error": f"who is {key}?"}
+        bad = manifests.tiny(
+            place.namespace,
+            "bad",
+            backoffLimit=0,
+            data={"instructions": source},
+            prompts={"perIteration": 17},
+            compute=asking(house, place, server.url, key),
+        )
+        status = found.until_ended(place, place.apply(bad))
+        assert any(key in headers.get("Authorization", "") for headers in server.headers)
+    assert status["phase"] == "Failed"
+    assert "who is" in message(status)
+    planted = {key, house.cluster.minio.secret_key, house.node.settings.environment["NODE_CANARY"]}
+    shown = canaries.on_the_api(house.cluster, place.namespace)
+    shown |= canaries.in_the_store(house.installed.minio(), place.namespace)
+    with urllib.request.urlopen(f"http://127.0.0.1:{house.installed.port}/metrics") as answer:
+        shown["metrics"] = answer.read()
+    assert len(shown) > 40
+    assert len(found.lent) > 5
+    assert found.tokens
+    assert not canaries.leaks(shown, planted.union(found.tokens, *found.lent.values()))
+
+
+def test_a_stage_outlives_its_first_credentials(house: House, place: Place) -> None:
+    """Where credentials end after seconds, a long stage goes on with those that it is lent anew."""
+    found = Secrets()
+    with FaultyProxy(house.cluster.minio.endpoint) as proxy:
+        proxy.key_lifetime_s = 20
+        store = {**house.installed.values["store"], "workerEndpoint": f"http://{proxy.endpoint}"}
+        with changed(house.installed, store=store):
+            name = place.apply(manifests.tiny(place.namespace, warmUp={"epochs": 16}))
+            status = found.until_ended(place, name)
     assert status["phase"] == "Succeeded", status["conditions"]
-    assert any(len(texts) > 2 for texts in lent.values()), "no Job met a renewal"
-    store = house.cluster.minio
-    needles = {canary, store.secret_key}
-    needles |= {base64.b64decode(text).decode() for texts in lent.values() for text in texts}
-    port = house.installed.port
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-        shown = {"metrics": answer.read()}
-    for kind in ("srr", "jobs", "pods", "events"):
-        shown[kind] = place.kubectl("get", kind, "-o", "yaml").encode()
-    for pod in json.loads(place.kubectl("get", "pods", "-o", "json"))["items"]:
-        pod_name = pod["metadata"]["name"]
-        shown[f"log of {pod_name}"] = place.kubectl("logs", pod_name).encode()
-    operator = ("logs", "-n", SYSTEM, f"deploy/{DEPLOYMENT}")
-    shown["log of the operator"] = house.cluster.kubectl(*operator).encode()
-    minio = house.installed.minio()
-    for item in minio.list_objects(BUCKET, prefix=f"{place.namespace}/", recursive=True):
-        answer = minio.get_object(BUCKET, item.object_name)
-        shown[item.object_name] = answer.read()
-        answer.close()
-    found = {where for where, data in shown.items() for n in needles if n.encode() in data}
-    assert len(shown) > 30
-    assert not found
+    assert not proxy.refused
+    (training,) = (job for job in found.keys if "train-sft" in job)
+    used = [(at, key) for at, key in proxy.signed if key in found.keys[training]]
+    (began, first), (ended, last) = used[0], used[-1]
+    assert first != last
+    assert ended - began > proxy.key_lifetime_s

@@ -51,15 +51,15 @@ def test_image_that_cannot_be_pulled(place: Place) -> None:
     image = "localhost/autodidact/nothing:1"
     run = start(place, {"image": image}, backoffLimit=0, startDeadlineSeconds=15)
     run.tells(lambda: container(run.pod()).get("waiting"), "ImagePull")
-    failed = eventually(lambda: run.status() if run.status()["phase"] == "Failed" else None, 60)
-    assert failed is not None
-    assert image in failed["conditions"][0]["message"]
+    run.until_failed(image)
 
 
 def test_unschedulable_gpus(place: Place) -> None:
-    """The scheduler's count of what is missing is in the run's message."""
-    run = start(place, {"resources": {"limits": {"nvidia.com/gpu": 8}}})
+    """The scheduler's count of what is missing is in the run's message, and the run ends with it."""
+    gpus = {"resources": {"limits": {"nvidia.com/gpu": 8}}}
+    run = start(place, gpus, backoffLimit=0, startDeadlineSeconds=15)
     run.tells(lambda: run.pod().get("status", {}).get("conditions"), "nvidia.com/gpu")
+    run.until_failed("nvidia.com/gpu")
 
 
 def test_quota_exceeded(place: Place) -> None:
@@ -72,10 +72,11 @@ def test_quota_exceeded(place: Place) -> None:
 
 
 def test_missing_secret(place: Place) -> None:
-    """The Secret that is missing is named."""
+    """The Secret that is missing is named, and the run ends with it."""
     data = {"uri": "s3://elsewhere/rows.jsonl", "secretName": "not-there"}
-    run = start(place, data={"instructions": data})
+    run = start(place, data={"instructions": data}, backoffLimit=0, startDeadlineSeconds=15)
     run.tells(lambda: run.pod().get("spec", {}).get("nodeName"), "not-there")
+    run.until_failed("not-there")
 
 
 def test_names_that_are_taken(place: Place, node_images: NodeImages) -> None:
@@ -102,24 +103,26 @@ def test_names_that_are_taken(place: Place, node_images: NodeImages) -> None:
 def test_out_of_memory(place: Place) -> None:
     """What the kernel kills for its memory is told, and done again once with the larger size."""
     little = {"limits": {"cpu": "1", "memory": "64Mi"}}
-    run = start(place, {"resources": little, "outOfMemoryResources": SMALL})
+    run = start(place, {"resources": little, "outOfMemoryResources": SMALL}, backoffLimit=0)
     first, second = ({"job": "import", "attempt": attempt} for attempt in ("1", "2"))
     run.tells(lambda: container(run.pod(**first)).get("terminated"), "ran out of memory")
     eventually(lambda: container(run.pod(**second)).get("terminated", {}).get("exitCode") == 0, 120)
 
 
 def test_exec_format_error(place: Place, node_images: NodeImages) -> None:
-    """A program for another processor is a failed attempt that points to its logs."""
+    """A program for another processor is a failed attempt that says so."""
     run = start(place, {"image": node_images.foreign}, backoffLimit=0)
-    run.tells(lambda: container(run.pod()).get("terminated"), "exit code", "kubectl logs")
-    assert eventually(lambda: run.status()["phase"] == "Failed")
+    run.tells(lambda: container(run.pod()).get("terminated"), "exec format error", "kubectl logs")
+    run.until_failed("exec format error")
 
 
 def test_full_disk(place: Place) -> None:
     """A pod that the kubelet evicts for the room it takes is told with the kubelet's words."""
     limits = {"limits": {"ephemeral-storage": "1Mi"}, **SMALL}
-    run = start(place, {"resources": limits}, warmUp={"epochs": 200})
+    run = start(place, {"resources": limits}, backoffLimit=0, warmUp={"epochs": 200})
     run.tells(lambda: run.pod().get("status", {}).get("reason") == "Evicted", "ephemeral")
+    # Its own doing, not the node's: it is charged.
+    run.until_failed("ephemeral")
 
 
 def test_drained_node(place: Place) -> None:

@@ -6,8 +6,6 @@ from installation import Installation
 
 UNSEEN: dict[Asked, str] = {
     ("create", "", "secrets"): "a server-side apply that creates is logged as a patch",
-    ("get", "autodidact.dev", "selfrewardruns"): "only when a run was replaced under its name",
-    ("get", "autodidact.dev", "reftruns"): "likewise",
 }
 """Rights whose use these tests do not see, and why."""
 

@@ -1,15 +1,18 @@
 """Runs as users have them on a GPU cluster: built images, restricted pods, the chart by Helm."""
 
+import base64
 import time
 
 import pytest
 
+import canaries
 from autodidact_contract.resources import RunStatus
+from autodidact_operator.jobs import SECRET_TYPE
 from demo.__main__ import EXAMPLE_RUNS, Example
-from installation import DEPLOYMENT
+from installation import DEPLOYMENT, SECRET, SYSTEM
 from real_node import figures, timing
 from real_node.figures import phase
-from real_node.runs import Place
+from real_node.runs import Place, leaks_in_the_store
 
 JOB_NAME = "batch.kubernetes.io/job-name"
 
@@ -19,7 +22,7 @@ def test_toy_run_succeeds(place: Place, example: Example) -> None:
     """A toy learns, and apply, wait, logs, describe and delete work on it as they do on a Job."""
     kubectl, installed = place.kubectl, place.installed
     kind, _, name = example.address.partition("/")
-    with phase(f"{example.path.stem} from kubectl apply to Succeeded"):
+    with phase(f"{example.path.stem} {figures.TO_SUCCESS}"):
         kubectl("apply", "--filename", str(example.path))
         ended = installed.until_ended(place.namespace, name, kind, timeout_s=2400)
     status = RunStatus.model_validate(ended)
@@ -31,10 +34,22 @@ def test_toy_run_succeeds(place: Place, example: Example) -> None:
     for job in {pod["metadata"]["labels"][JOB_NAME] for pod in pods}:
         assert "published" in kubectl("logs", f"job/{job}")
     assert "Succeeded" in kubectl("describe", example.address)
+    secrets = secrets_of(place)
+    assert not canaries.leaks(canaries.on_the_api(installed.cluster, place.namespace), secrets)
+    assert not leaks_in_the_store(installed, place.namespace, secrets)
     figures.notes += [f"{example.path.stem}: {line}" for line in timing.lines(place)]
     figures.notes.append(operator_figures(place))
     kubectl("delete", example.address, "--timeout=60s")
     kubectl("wait", "pods", "--all", "--for=delete", "--timeout=60s")
+
+
+def secrets_of(place: Place) -> set[str]:
+    """Returns the store's own key, and what the Jobs of a namespace were lent last."""
+    found = [item for item in place.items("secrets") if item["type"] == SECRET_TYPE]
+    assert found
+    root = place.installed.cluster.get("secret", SECRET, SYSTEM)
+    values = [item["data"][name] for item in found for name in ("secretKey", "sessionToken")]
+    return {base64.b64decode(value).decode() for value in (*values, root["data"]["secretKey"])}
 
 
 def operator_figures(place: Place) -> str:

@@ -5,6 +5,7 @@ its pip settings, since package registries may be reached in a way of the machin
 """
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -86,6 +87,20 @@ def ours(image: str) -> str:
     return _built(image, digest, lambda name: _build_ours(image, name, origin))
 
 
+def again(image: str, images: NodeImages) -> str:
+    """Builds an image of ours once more without anything that is there; returns its name."""
+    name = f"{_PREFIX}{image}:again"
+    _build_ours(image, name, images.base, flags="--no-cache")
+    return name
+
+
+def layers(image: str) -> list[str]:
+    """Returns the digests of what an image's layers hold."""
+    text = run("buildah", "inspect", "--type=image", image)
+    found: list[str] = json.loads(text)["OCIv1"]["rootfs"]["diff_ids"]
+    return found
+
+
 def minio() -> str:
     """Returns the name of an image of nothing but MinIO."""
     program = tools.find("minio")
@@ -158,8 +173,9 @@ def _digest(*parts: bytes) -> str:
     return digest.hexdigest()[:16]
 
 
-def _build_ours(image: str, name: str, origin: str) -> None:
+def _build_ours(image: str, name: str, origin: str, flags: str = "") -> None:
     environment = os.environ | {
+        "FLAGS": flags,
         "BUILDER": "buildah",
         "BUILDAH_ISOLATION": "chroot",
         "BASE": origin,

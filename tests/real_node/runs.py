@@ -124,6 +124,13 @@ class Run:
         assert ended["phase"] == "Succeeded", ended["conditions"]
         return ended
 
+    def until_failed(self, word: str, timeout_s: float = 60) -> None:
+        """Asserts that it fails, with a word in its reason."""
+        place = self.place
+        ended = place.installed.until_ended(place.namespace, self.name, self.kind, timeout_s)
+        assert ended["phase"] == "Failed", ended["conditions"]
+        assert word in ended["conditions"][0]["message"]
+
     def edit(self, **spec: Any) -> None:
         """Changes fields of its spec."""
         patch = json.dumps({"spec": spec})
@@ -133,15 +140,36 @@ class Run:
 def manifests(installed: Installation, namespace: str, kind: str) -> list[Manifest]:
     """Returns what the stages of a kind published in a namespace, as the operator can read it."""
     program = (
-        "import os\n"
-        "from autodidact_store import open_store\n"
-        "store = open_store(os.environ['AUTODIDACT_STORE'], os.environ)\n"
         f"for entry in store.entries('{namespace}/artifacts/{kind}-'):\n"
         "    if entry.key.endswith('/manifest.json'):\n"
         "        print(store.read(entry.key, 1 << 20).decode())\n"
     )
-    deployment = f"deployment/{DEPLOYMENT}"
-    text = installed.cluster.kubectl(
-        "-n", SYSTEM, "exec", deployment, "--", "python", "-c", program
+    lines = _with_the_store(installed, program)
+    return [Manifest.model_validate_json(line) for line in lines]
+
+
+def leaks_in_the_store(installed: Installation, namespace: str, secrets: set[str]) -> list[str]:
+    """Returns which objects of a namespace in the store have a secret in them."""
+    program = (
+        "import sys\n"
+        "secrets = sys.stdin.buffer.read().split()\n"
+        f"for entry in store.entries('{namespace}/'):\n"
+        "    data = store.read(entry.key, 1 << 26)\n"
+        "    if any(secret in data for secret in secrets):\n"
+        "        print(entry.key)\n"
     )
-    return [Manifest.model_validate_json(line) for line in text.splitlines()]
+    return _with_the_store(installed, program, "\n".join(secrets))
+
+
+def _with_the_store(installed: Installation, program: str, input_text: str = "") -> list[str]:
+    """Runs a program with the operator's store in the operator's pod; returns the lines it prints."""
+    opened = (
+        "import os\n"
+        "from autodidact_store import open_store\n"
+        "store = open_store(os.environ['AUTODIDACT_STORE'], os.environ)\n"
+    )
+    command = ("exec", "--stdin", f"deployment/{DEPLOYMENT}", "--", "python", "-c")
+    text = installed.cluster.kubectl(
+        "-n", SYSTEM, *command, opened + program, input_text=input_text
+    )
+    return text.splitlines()

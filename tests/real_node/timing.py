@@ -25,10 +25,12 @@ def lines(place: Place) -> Iterator[str]:
     """Yields what the stages of a namespace took, as people read it; its pods are still there."""
     log = place.installed.cluster.audit_log
     split = [found for pod in place.items("pods") if (found := _split(place, log, pod))]
+    assert split, "the audit log shows no pod from its Job to its end"
     means = {part: statistics.mean(one[part] for one in split) for part in PARTS}
     shown = ", ".join(f"{part} {seconds:.2f}" for part, seconds in means.items())
     yield f"{len(split)} Jobs took {sum(means.values()):.1f} s each: {shown}"
     gaps = sorted(auditing.stage_gaps(log, place.namespace))
+    assert gaps, "the audit log shows no Job after another"
     middle, worst = statistics.median(gaps) * 1e3, gaps[-1] * 1e3
     yield f"gap between stages {middle:.0f} ms in the middle, {worst:.0f} ms at most"
 

@@ -1,13 +1,20 @@
 """A TCP proxy that loses what it is told to lose."""
 
 import contextlib
+import math
 import re
 import socket
 import ssl
 import threading
+import time
 from types import TracebackType
 from typing import Self
 
+_ENDED = (
+    b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Type: application/xml\r\n"
+    b"Content-Length: 89\r\n\r\n"
+    b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired</Message></Error>"
+)
 _SIGNED = re.compile(rb"Authorization: AWS4-HMAC-SHA256 Credential=([^/]+)/", re.IGNORECASE)
 
 
@@ -19,7 +26,9 @@ class FaultyProxy:
         lose: Beginnings of requests whose answer is lost, once each; the server gets the request.
         drop: Pieces of requests that never reach the server.
         answered: Bytes of answers that were passed on.
-        keys: Access keys that signed the requests, in their order.
+        signed: Times and access keys of the requests, in their order.
+        key_lifetime_s: Seconds after its first use in which a key is good: the clock of an STS, sped up.
+        refused: Keys that were used for longer.
     """
 
     def __init__(self, upstream: str, tls: ssl.SSLContext | None = None) -> None:
@@ -32,7 +41,10 @@ class FaultyProxy:
         self.lose: list[bytes] = []
         self.drop: list[bytes] = []
         self.answered = 0
-        self.keys: list[str] = []
+        self.signed: list[tuple[float, str]] = []
+        self.key_lifetime_s = math.inf
+        self.refused: list[str] = []
+        self._first_used: dict[str, float] = {}
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -71,7 +83,13 @@ class FaultyProxy:
     ) -> None:
         with contextlib.suppress(OSError):
             while data := client.recv(1 << 16):
-                self.keys += [key.decode() for key in _SIGNED.findall(data)]
+                keys = [key.decode() for key in _SIGNED.findall(data)]
+                self.signed += [(time.monotonic(), key) for key in keys]
+                if old := [key for key in keys if self._has_ended(key)]:
+                    self.refused += old
+                    client.sendall(_ENDED)
+                    client.shutdown(socket.SHUT_RDWR)
+                    break
                 for beginning in [b for b in self.lose if data.startswith(b)]:
                     self.lose.remove(beginning)
                     doomed.set()
@@ -79,6 +97,10 @@ class FaultyProxy:
                     data = data.replace(piece, b"")
                 server.sendall(data)
             server.shutdown(socket.SHUT_WR)
+
+    def _has_ended(self, key: str) -> bool:
+        now = time.monotonic()
+        return now - self._first_used.setdefault(key, now) > self.key_lifetime_s
 
     def _answers(
         self, client: socket.socket, server: socket.socket, doomed: threading.Event, limit: int

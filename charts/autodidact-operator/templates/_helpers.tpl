@@ -80,7 +80,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
     {{- range $kinds }}
     - {{ . }}
     {{- end }}
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [autodidact.dev]
   resources:
     {{- range $kinds }}
