@@ -33,10 +33,15 @@ def blocks(title: str, language: str) -> list[str]:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A folder that looks like the repository's and can be written to."""
-    for path in ROOT.iterdir():
-        if path.name not in ("out", ".git"):
-            (tmp_path / path.name).symlink_to(path)
+    """A folder that looks like the repository's and can be written to, with all installed."""
+    venv = tmp_path / ".venv"
+    venv.mkdir()
+    for origin, folder in ((ROOT, tmp_path), (ROOT / ".venv", venv)):
+        for path in origin.iterdir():
+            if path.name not in ("out", ".git", ".venv", ".installed"):
+                (folder / path.name).symlink_to(path)
+    # Newer than everything: make would otherwise install this folder where ROOT is installed.
+    (venv / ".installed").touch()
     return tmp_path
 
 
