@@ -183,7 +183,7 @@ def test_a_stage_outlives_its_first_credentials(house: House, place: Place) -> N
         proxy.key_lifetime_s = 20
         store = {**house.installed.values["store"], "workerEndpoint": f"http://{proxy.endpoint}"}
         with changed(house.installed, store=store):
-            name = place.apply(manifests.tiny(place.namespace, warmUp={"epochs": 16}))
+            name = place.apply(manifests.tiny(place.namespace, warmUp={"epochs": 8}))
             status = found.until_ended(place, name)
     assert status["phase"] == "Succeeded", status["conditions"]
     assert not proxy.refused
