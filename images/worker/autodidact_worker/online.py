@@ -261,7 +261,7 @@ class Loop:
             UserError: ``NoReward``, ``AllAnswersCut`` or ``NaNLoss``.
         """
         state, plan, config = self._state, self._plan, self._config
-        with Grader(config.answers) as grader, Grader(config.validation.answers) as examiner:
+        with Grader(config.answers) as grader, grader.beside(config.validation.answers) as examiner:
             over = not state.measured and self._measure(examiner)
             while not over:
                 figures = self._roll_out(grader, learn)
