@@ -138,3 +138,21 @@ def test_a_secret_keeps_its_import_alone() -> None:
     assert (found["import-test"].job, found["import-test"].secret) == ("import-test", "keys")
     assert {found[f"prepare-{s}"].job for s in ("train", "validation", "test")} == {"prepare"}
     assert found["prepare-test"].secret is None
+
+
+def test_every_stage_that_runs_programs_names_missing_layers() -> None:
+    """Preparation of the train split, sampling and training; nobody does where words are read."""
+    wanted = {"train-sft", "train-reft", "train-sft-continued", "train-sft-offline"}
+    wanted |= {"train-online-st", "prepare-train", "sample-train"}
+    stages = graph(EVERYTHING).stages
+    wanted |= {stage.name for stage in stages if stage.name.startswith("sample-test-")}
+    for stage in stages:
+        named = [c.numerator for c in stage.checks if c.reason == "SandboxIncomplete"]
+        layers = ["sandbox-without-namespaces", "sandbox-without-landlock"]
+        assert named == (layers if stage.name in wanted else [])
+    assert not [
+        check
+        for stage in graph(reft(baselines=BASELINES)).stages
+        for check in stage.checks
+        if check.reason == "SandboxIncomplete"
+    ]

@@ -69,7 +69,7 @@ class ByAccuracy:
         """Returns which model is kept, and its accuracy."""
         step, accuracy = self._result
         asked = min(len(self.problems), self._config.questions)
-        # A gate reads the second; where a sandbox lacks something the graders' count has it.
+        # Where a sandbox lacks something the graders' count has it.
         return {"keptStep": step, "sandbox-missing": 0}, {
             "accuracy": Mean(total=accuracy * asked, weight=asked)
         }
