@@ -34,6 +34,7 @@ from autodidact_worker.stages import train_dpo, train_sft
 from autodidact_worker.trainers import dpo, loop
 from autodidact_worker.trainers.measuring import Measuring
 from worker import chain
+from worker.online_stages import Stop
 
 Run = Callable[..., tuple[Path, Output]]
 
@@ -774,6 +775,29 @@ def test_the_best_model_survives_an_interruption(
     assert digest(again[0]) == digest(undisturbed[0])
     assert again[1] == undisturbed[1]
     assert again[1].counts["keptStep"] == 1
+
+
+@pytest.mark.parametrize(("look", "step"), [(1, 1), (2, 2), (3, 2), (5, 3)])
+def test_a_stop_in_a_measurement_is_seen_at_once(
+    run: Run, tmp_path: Path, look: int, step: int
+) -> None:
+    """It saves the step that was to be measured; the next attempt measures it first.
+
+    After the first step it looks in its measurement, at the end of the next step, which spares the
+    measurement, and so on.
+    """
+    (tmp_path / "store").mkdir()
+    store = open_store(str(tmp_path / "store"))
+    settings = {"questions": QUESTIONS, "batch_size": 9, "validation": VALIDATION}
+    settings |= {"epochs": 3, "store": store}
+    undisturbed = run(**settings)
+    stop = Stop(look)
+    with pytest.raises(StoppedError, match=f"after step {step} of 3; .* is saved"):
+        run(progress=stop.progress, stopping=stop.asked, **settings)
+    again = run(**settings)
+    assert digest(again[0]) == digest(undisturbed[0])
+    assert again[1] == undisturbed[1]
+    assert [at for at, _ in figures(again[0], "accuracy")] == [0, 1, 2, 3]
 
 
 def test_a_training_needs_something_to_learn(run: Run) -> None:

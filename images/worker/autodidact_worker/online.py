@@ -11,9 +11,7 @@ import math
 import os
 import shutil
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -38,8 +36,10 @@ from autodidact_worker.distributed import Layout
 from autodidact_worker.engines import Engine
 from autodidact_worker.errors import StoppedError, UserError
 from autodidact_worker.frame import Context, Output
+from autodidact_worker.generation import Completion
 from autodidact_worker.grading import Grader
-from autodidact_worker.rollouts import Answer, Sampler, Score
+from autodidact_worker.rollouts import Answer, Sampler, Score, Visit
+from autodidact_worker.timing import Clock
 from autodidact_worker.training import Start
 from autodidact_worker.validation import Measurements
 
@@ -132,6 +132,7 @@ class State:
         graded: What the graders of all ranks counted.
         rewarded: Whether any reward was above 0.
         ended: Whether any answer ended by itself.
+        seconds: Wall time by phase.
     """
 
     world: int
@@ -145,6 +146,7 @@ class State:
     graded: dict[str, int] = field(default_factory=dict)
     rewarded: bool = False
     ended: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 class Steps:
@@ -237,10 +239,11 @@ class Loop:
             self._saved = Checkpoints.of(context.store, context.namespace, kind, context.key)
         self._interval_s = float(os.environ.get("AUTODIDACT_CHECKPOINT_SECONDS", "600"))
         self._saved_at = time.monotonic()
-        self._seconds: Counter[str] = Counter()
         self._latest: dict[str, float] = {}
         self._best = context.scratch / _BEST
         self._state = self._resumed()
+        self._kept = self._state.rollouts
+        self._clock = Clock(self._state.seconds)
         self._measurements = Measurements(self._config.validation, self._state.measured)
         self._steps = Steps(self._config, plan.steps, self._state.steps, self._report)
 
@@ -260,36 +263,48 @@ class Loop:
             StoppedError: Asked to stop; a checkpoint is in the store.
             UserError: ``NoReward``, ``AllAnswersCut`` or ``NaNLoss``.
         """
-        state, plan, config = self._state, self._plan, self._config
+        config = self._config
         with Grader(config.answers) as grader, grader.beside(config.validation.answers) as examiner:
-            over = not state.measured and self._measure(examiner)
-            while not over:
-                figures = self._roll_out(grader, learn)
-                self._check_health()
-                over = state.rollouts == plan.rollouts or _exploded(figures, max_kl)
-                if self._is_due(last=over):
-                    over = self._measure(examiner) or over
-                if not over:
-                    self._pause(grader)
+            try:
+                self._train(grader, examiner, learn, max_kl)
+            except StoppedError:
+                self._save(grader)  # every rank was stopped, and before anything else was learned
+                raise StoppedError(self._last_words()) from None
             counts = self._counts(grader)
-        self._report(state.steps, plan.steps)
-        log.info("phases %s", " ".join(f"{k}={v:.1f}" for k, v in sorted(self._seconds.items())))
+        self._report(self._state.steps, self._plan.steps)
+        log.info("phases %s", self._clock)
         self._write()
         return self._output(counts)
 
-    def _roll_out(self, grader: Grader, learn: Learn) -> dict[str, float]:
+    def _train(self, grader: Grader, examiner: Grader, learn: Learn, max_kl: float | None) -> None:
+        """Trains to the end; what comes next depends on the state alone, wherever it came from."""
+        over = enough = False
+        while not (over or enough):
+            over = self._is_over(max_kl)
+            enough = self._is_due(last=over) and self._measure(examiner)
+            if not (over or enough):
+                self._pause(grader)
+                self._roll_out(grader, learn)
+                self._check_health()
+
+    def _is_over(self, max_kl: float | None) -> bool:
+        state = self._state
+        last = next((line for line in reversed(state.lines) if "loss" in line), {})
+        return state.rollouts == self._plan.rollouts or _exploded(last, max_kl)
+
+    def _roll_out(self, grader: Grader, learn: Learn) -> None:
         state, plan = self._state, self._plan
         visits = self._sampler.share(
             rollouts.visits(
                 plan.questions, state.rollouts * plan.batch, plan.batch, self._config.seed
             )
         )
-        with self._phase("sampling"), self._engine.whole() as model:
-            completions = self._sampler.sample(model, visits)
+        with self._clock("sampling"), self._engine.whole() as model:
+            completions = self._sampled(model, visits)
             size = _norm(model)
-        with self._phase("reward"):
+        with self._clock("reward"):
             answers = self._sampler.graded(visits, completions, grader, self._score)
-        with self._phase("learning"):
+        with self._clock("learning"):
             learned = learn(answers, self._steps)
         figures = {
             **rollouts.figures(answers, self._layout),
@@ -306,7 +321,18 @@ class Loop:
         state.answers += plan.batch
         state.tokens += tokens
         self._latest = {k: figures[k] for k in ("reward", "sampledAccuracy", "kl") if k in figures}
-        return figures
+
+    def _sampled(self, model: Any, visits: Sequence[Visit]) -> list[Completion]:
+        """Returns our answers, or stops where any rank was asked to."""
+        try:
+            found = self._sampler.sample(model, visits, self._context.stopping)
+        except StoppedError:
+            found = []
+        asked = not found or self._context.stopping()
+        stop, _ = distributed.agreed(asked, False, self._layout)
+        if stop:
+            raise StoppedError
+        return found
 
     def _check_health(self) -> None:
         """Raises if what was sampled so far teaches nothing, once there was enough of it."""
@@ -322,13 +348,21 @@ class Loop:
             )
 
     def _is_due(self, *, last: bool) -> bool:
+        """Returns whether the model as it is now is to be measured, and has not been."""
+        now, measured = self._state.rollouts, self._state.measured
+        if measured and measured[-1][0] == now:
+            return False
         epoch = self._plan.questions / self._plan.batch
-        return validation.is_due(self._config.validation, self._state.rollouts, epoch, last=last)
+        return validation.is_due(self._config.validation, now, epoch, last=last)
 
     def _measure(self, examiner: Grader) -> bool:
-        """Measures the model, keeps it if it is the best, and returns whether it is enough."""
+        """Measures the model, keeps it if it is the best, and returns whether it is enough.
+
+        Raises:
+            StoppedError: On every rank, where any was asked to stop; nothing was measured.
+        """
         state = self._state
-        with self._phase("validation"), self._engine.whole() as model:
+        with self._clock("validation"), self._engine.whole() as model:
             found = validation.measure(
                 adapters.plain(model),
                 self._begin.tokenizer,
@@ -336,6 +370,7 @@ class Loop:
                 self._config.validation,
                 examiner,
                 self._layout,
+                self._context.stopping,
             )
             best = self._measurements.add(state.rollouts, found.value)
             if best and self._layout.rank == 0:
@@ -350,26 +385,38 @@ class Loop:
     # Checkpoints.
 
     def _pause(self, grader: Grader) -> None:
-        """Saves when it is time, and stops where any rank was asked to."""
+        """Saves when it is time.
+
+        Raises:
+            StoppedError: On every rank, where any was asked to stop.
+        """
         due = time.monotonic() - self._saved_at >= self._interval_s
         stop, save = distributed.agreed(self._context.stopping(), due, self._layout)
-        if stop or save:
-            self._save(grader)
         if stop:
-            kept = "saved" if self._saved else "lost, for there is no store"
-            raise StoppedError(
-                f"stopped by SIGTERM after rollout {self._state.rollouts} of "
-                f"{self._plan.rollouts}; what was learned is {kept}"
-            )
+            raise StoppedError
+        if save:
+            self._save(grader)
+
+    def _last_words(self) -> str:
+        kept = "saved" if self._saved else "lost, for there is no store"
+        return (
+            f"stopped by SIGTERM after rollout {self._state.rollouts} of {self._plan.rollouts}; "
+            f"what was learned is {kept}"
+        )
 
     def _save(self, grader: Grader) -> None:
-        if self._saved is None:
+        """Saves what was learned since the last checkpoint, if anything was.
+
+        A measurement alone is made again: the files of a complete checkpoint are never replaced.
+        """
+        if self._saved is None or self._state.rollouts == self._kept:
             return
         number = self._state.rollouts
         folder = self._context.scratch / "checkpoint"
         folder.mkdir()
         self._engine.save(folder)
-        state = replace(self._state, graded=self._graded(grader))
+        seconds = self._clock.seconds
+        state = replace(self._state, graded=self._graded(grader), seconds=seconds)
         if self._layout.rank == 0:
             (folder / _STATE).write_text(json.dumps(asdict(state)))
             if self._best.exists():
@@ -378,7 +425,7 @@ class Loop:
         if self._layout.rank == 0:
             self._saved.mark(number, parts)
         shutil.rmtree(folder)
-        self._saved_at = time.monotonic()
+        self._saved_at, self._kept = time.monotonic(), number
 
     def _resumed(self) -> State:
         fresh = State(world=self._layout.world, engine=self._layout.engine)
@@ -432,6 +479,7 @@ class Loop:
         return Output(
             counts={**counts, "keptStep": kept},
             metrics=metrics,
+            seconds=self._clock.seconds,
             world_size=self._layout.world,
             deepspeed=self._layout.engine,
         )
@@ -457,20 +505,12 @@ class Loop:
         return found
 
     def _report(self, step: int, total: int, **metrics: float) -> None:
-        times = {f"{phase}Seconds": seconds for phase, seconds in self._seconds.items()}
+        times = {f"{phase}Seconds": seconds for phase, seconds in self._clock.seconds.items()}
         self._context.progress(step, total, **metrics, **self._latest, **times)
-
-    @contextmanager
-    def _phase(self, name: str) -> Iterator[None]:
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self._seconds[name] += time.monotonic() - started
 
 
 def _exploded(figures: Mapping[str, float], max_kl: float | None) -> bool:
-    if max_kl is None or figures["kl"] <= max_kl:
+    if max_kl is None or figures.get("kl", 0.0) <= max_kl:
         return False
     log.warning("training ends: the KL of an answer is %.3g, over maxKl %g", figures["kl"], max_kl)
     return True

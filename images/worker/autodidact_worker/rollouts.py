@@ -118,16 +118,22 @@ class Sampler:
         """Returns our visits of a batch; an n-th of the batch has an n-th of each rank's."""
         return batch[self._layout.rank :: self._layout.world]
 
-    def sample(self, model: Any, visits: Sequence[Visit]) -> list[Completion]:
+    def sample(
+        self, model: Any, visits: Sequence[Visit], stopping: Callable[[], bool] = lambda: False
+    ) -> list[Completion]:
         """Returns an answer to each visit.
 
         Args:
             model: Whole and in evaluation mode, with or without adapters.
             visits: Our share of a batch.
+            stopping: Looked at between two batches.
+
+        Raises:
+            StoppedError: ``stopping`` said so.
         """
         generator = TransformersGenerator(adapters.plain(model), self._tokenizer)
         requests = [self._request(visit) for visit in visits]
-        found = generator.generate(requests, self._config.sampling)
+        found = generator.generate(requests, self._config.sampling, stopping=stopping)
         return [completions[0] for completions in found]
 
     def graded(

@@ -4,7 +4,7 @@ Training chooses its result here and never looks at the test split. Departure fr
 whose published code chooses the best epoch on the test split.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +13,7 @@ from autodidact_contract.records import Problem
 from autodidact_contract.stages import Sampling, Validation
 from autodidact_worker import distributed, models
 from autodidact_worker.distributed import Layout
+from autodidact_worker.errors import StoppedError
 from autodidact_worker.generation import Request, seed_key
 from autodidact_worker.generation.transformers import TransformersGenerator
 from autodidact_worker.grading import Grader
@@ -45,6 +46,7 @@ def measure(
     config: Validation,
     grader: Grader,
     layout: Layout,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Accuracy:
     """Returns the accuracy of greedy decoding; every rank calls it and gets the same.
 
@@ -56,9 +58,11 @@ def measure(
         config: Number of questions and length of answers.
         grader: Made with ``config.answers``; ranks grade their own share.
         layout: Whose share is ours.
+        stopping: Whether this rank was asked to stop; looked at between two batches.
 
     Raises:
         UserError: ``PromptTooLong``: a question leaves no room in the model's context.
+        StoppedError: On every rank, where any was asked to stop.
     """
     ours = problems[: config.questions][layout.rank :: layout.world]
     limit = models.context_tokens(model)
@@ -73,8 +77,16 @@ def measure(
         for problem in ours
     ]
     greedy = Sampling(temperature=0, top_p=1, max_new_tokens=config.max_new_tokens)
-    with evaluating(model):
-        found = TransformersGenerator(model, tokenizer).generate(requests, greedy)
+    try:
+        with evaluating(model):
+            found = TransformersGenerator(model, tokenizer).generate(
+                requests, greedy, stopping=stopping
+            )
+    except StoppedError:
+        found = []
+    stopped, _ = distributed.agreed(len(found) < len(ours), False, layout)
+    if stopped:
+        raise StoppedError
     answers = [completions[0] for completions in found]
     grades = grader.grade(
         [(problem, answer.text) for problem, answer in zip(ours, answers, strict=True)]

@@ -104,7 +104,7 @@ def run(trainer: Any) -> None:
         trainer.train(resume_from_checkpoint=folder)
     except NothingToDo:
         log.info("the model is good enough before the first step")
-    if trainer.state.global_step < trainer.state.max_steps and not trainer.ended:
+    if trainer.stopped:
         kept = "saved" if trainer.saved else "lost, for there is no store"
         raise StoppedError(
             f"stopped by SIGTERM after step {trainer.state.global_step} of "
