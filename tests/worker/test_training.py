@@ -31,9 +31,9 @@ from autodidact_worker.frame import Context, InputArtifact, Output
 from autodidact_worker.generation import Request
 from autodidact_worker.generation.transformers import TransformersGenerator
 from autodidact_worker.stages import train_dpo, train_sft
-from autodidact_worker.trainers import dpo, loop
+from autodidact_worker.trainers import dpo, loop, sft
 from autodidact_worker.trainers.measuring import Measuring
-from worker import chain
+from worker import chain, tiny
 from worker.online_stages import Stop
 
 Run = Callable[..., tuple[Path, Output]]
@@ -299,6 +299,38 @@ def test_only_targets_are_learned(llama: Path, tmp_path: Path, monkeypatch: Any)
     assert output.metrics["loss"].value == pytest.approx(wanted, rel=1e-5)
 
 
+def test_sft_learns_replies_and_their_ends_alone(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the model says of prompts and padding has no gradient, whatever these are.
+
+    So no label of a prompt's token, however it were changed, could change what is learned.
+    """
+    states: list[Any] = []
+    given: list[Any] = []
+
+    def keep(_: Any, __: Any, output: Any) -> None:
+        output.retain_grad()
+        states.append(output)
+
+    loss = sft._Sft.compute_loss
+
+    def compute_loss(self: Any, model: Any, inputs: Any, *rest: Any, **more: Any) -> Any:
+        given.append({name: inputs[name].clone() for name in ("input_ids", "labels")})
+        with model.get_decoder().norm.register_forward_hook(keep):  # what the last layer reads
+            return loss(self, model, inputs, *rest, **more)
+
+    monkeypatch.setattr(sft._Sft, "compute_loss", compute_loss)
+    run(batch_size=len(INSTRUCTIONS), epochs=1)
+    [batch], [seen] = given, states
+    learned = seen.grad.abs().sum(-1)[:, :-1] > 0  # of each token but the first, (B, T - 1)
+    assert torch.equal(learned, batch["labels"][:, 1:] != -100)
+    tokenizer = tiny.character_tokenizer()
+    told = {
+        tokenizer.decode(ids[1:][kept])
+        for ids, kept in zip(batch["input_ids"], learned, strict=True)
+    }
+    assert told == {f"{row.response}<eos>" for row in INSTRUCTIONS}
+
+
 @pytest.mark.parametrize(
     ("policy", "reference", "nll", "loss"),
     [
@@ -328,6 +360,7 @@ def test_dpo_loss_is_the_paper_s(
     [
         # Margin 0.3: 0.554355 as it is and 0.854355 exchanged. The slope is -sigmoid(-0.3), which
         # is -0.425557, plus what is exchanged; beta 0.1 is between it and a log-probability.
+        (0.8, 0, 0.614355, -0.0225557),
         (0.75, 0, 0.629355, -0.0175557),
         (0.5, 0, 0.704355, 0.0074443),
         (0.0, 0, 0.854355, 0.0574443),
