@@ -11,7 +11,7 @@ from typing import Any
 
 from autodidact_contract.records import Problem
 from autodidact_contract.stages import Sampling, Validation
-from autodidact_worker import distributed, models
+from autodidact_worker import distributed
 from autodidact_worker.distributed import Layout
 from autodidact_worker.errors import StoppedError
 from autodidact_worker.generation import Request, seed_key
@@ -65,23 +65,21 @@ def measure(
         StoppedError: On every rank, where any was asked to stop.
     """
     ours = problems[: config.questions][layout.rank :: layout.world]
-    limit = models.context_tokens(model)
+    generator = TransformersGenerator(model, tokenizer)
     requests = [
         Request(
             id=problem.id,
             prompt=problem.prompt,
             n=1,
             seed_key=seed_key(0, "validation", problem.id),  # greedy: there is no noise
-            max_new_tokens=_room(tokenizer, problem.prompt, config.max_new_tokens, limit),
+            max_new_tokens=generator.room(problem.prompt, config.max_new_tokens),
         )
         for problem in ours
     ]
     greedy = Sampling(temperature=0, top_p=1, max_new_tokens=config.max_new_tokens)
     try:
         with evaluating(model):
-            found = TransformersGenerator(model, tokenizer).generate(
-                requests, greedy, stopping=stopping
-            )
+            found = generator.generate(requests, greedy, stopping=stopping)
     except StoppedError:
         found = []
     stopped, _ = distributed.agreed(len(found) < len(ours), False, layout)
@@ -100,13 +98,6 @@ def measure(
         layout,
     )
     return Accuracy(correct=round(correct), asked=round(asked), cut=round(cut))
-
-
-def _room(tokenizer: Any, prompt: str, new: int, limit: int | None) -> int:
-    """Tokens an answer may have; at least one, for sampling to refuse a prompt that is too long."""
-    if limit is None:
-        return new
-    return max(1, min(new, limit - len(models.prompt_ids(tokenizer, prompt))))
 
 
 @contextmanager
