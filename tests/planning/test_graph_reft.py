@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from autodidact_contract.reft import ReFTSpec
@@ -87,6 +89,19 @@ def test_ppo_has_the_papers_settings() -> None:
 def test_sft_continued_has_the_same_compute(of: ReFTSpec, epochs: float) -> None:
     """The baseline's epochs are ReFT's forward and backward passes over those of SFT, 3 a row."""
     assert sft_epochs(of) == pytest.approx(epochs)
+
+
+@pytest.mark.parametrize(
+    ("changes", "epochs"),
+    [
+        ({"ppo": {"epochs": 7}}, 7),
+        ({"algorithm": "grpo", "grpo": {"epochs": 3, "groupSize": 8}}, 24),
+    ],
+)
+def test_online_self_training_samples_as_many_answers(changes: Any, epochs: float) -> None:
+    """One a visit, where GRPO has a whole group: it visits each question so much more often."""
+    found = graph(reft(baselines=["online-self-training"], **changes))
+    assert found["train-online-st"].config.epochs == epochs
 
 
 def test_samples_of_the_training_questions_are_shared() -> None:

@@ -301,16 +301,22 @@ def sft_epochs(spec: ReFTSpec) -> float:
     same tokens is not counted, nor is a separate value network.
     """
     wanted = spec.rollouts
-    answers = 1 if isinstance(wanted, Ppo) else wanted.group_size
     fixed = 2 if isinstance(wanted, Grpo) and wanted.passes == 1 else 3
-    return wanted.epochs * answers * (fixed + 3 * wanted.passes) / 3
+    return wanted.epochs * _group(spec) * (fixed + 3 * wanted.passes) / 3
+
+
+def _group(spec: ReFTSpec) -> int:
+    """Returns how many answers to a question a rollout has."""
+    return 1 if isinstance(spec.rollouts, Ppo) else spec.rollouts.group_size
 
 
 def _baseline(spec: ReFTSpec, name: str) -> list[Stage]:
     if name == "sft":
         return [_sft(spec, BASELINES[name], spec.warm_up, sft_epochs(spec), {"model": WARM_UP})]
     if name == "online-self-training":
-        config = s.TrainOnlineSt.model_validate(_online(spec, spec.rollouts))
+        config = s.TrainOnlineSt.model_validate(
+            {**_online(spec, spec.rollouts), "epochs": spec.rollouts.epochs * _group(spec)}
+        )
         return [_training_stage(spec, BASELINES[name], config, {"model": WARM_UP})]
     build = Stage(
         name="build-self-training",
