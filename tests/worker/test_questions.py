@@ -102,12 +102,16 @@ def test_gold_answers_that_cannot_be_read_are_named(
     assert caught.value.reason == "UnreadableAnswers"
 
 
-def test_only_some_of_many_bad_rows_are_named(prepare: Any) -> None:
-    """The message stays short however many rows are bad."""
+def test_only_some_of_many_bad_rows_are_named(
+    prepare: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The message stays short however many rows are bad; the log has all of them."""
     with pytest.raises(UserError, match="30 of 30") as caught:
         prepare([question(i, answer="?") for i in range(30)])
     assert "q-4" in str(caught.value)
     assert "q-5" not in str(caught.value)
+    assert "and 25 more, which the log has; correct them" in str(caught.value)
+    assert all(f"q-{number}: '?'" in caplog.text for number in range(30))
 
 
 def test_training_needs_reasoning(prepare: Any) -> None:

@@ -116,5 +116,5 @@ def _chunks(problems: Sequence[Problem]) -> Iterator[tuple[int, Sequence[Problem
 
 def _warned(ids: list[str], what: str) -> int:
     if ids:
-        log.warning("%d questions %s: %s", len(ids), what, ", ".join(ids[: questions.SHOWN]))
+        log.warning("%d questions %s: %s", len(ids), what, questions.shown(ids))
     return len(ids)
