@@ -27,7 +27,8 @@ ROLLOUT = (
     "timeouts",
     "queryLength",
     "answerLength",
-    "uniqueAnswers",
+    "uniqueTexts",
+    "uniqueValues",
 )
 """Figures of the rollout that a step learned from, see ``rollouts.figures``."""
 
