@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from autodidact_contract.records import Problem
 from autodidact_contract.stages import Reward, Sampling
 from autodidact_store import open_store
-from autodidact_worker import models, online, ppo, safety, validation
+from autodidact_worker import keeping, models, online, ppo, safety, validation
 from autodidact_worker.checkpoints import Checkpoints
 from autodidact_worker.distributed import Layout
 from autodidact_worker.engines import Engine
@@ -370,13 +370,13 @@ def test_a_checkpoint_of_other_processes(
     saved: tuple[str, int], now: tuple[str, int], refused: bool
 ) -> None:
     """Plain ones fit any number of processes; DeepSpeed's only as many as wrote them."""
-    states = [online.State(engine=engine, world=world) for engine, world in (saved, now)]
+    states = [keeping.State(engine=engine, world=world) for engine, world in (saved, now)]
     place = Checkpoints(store=None, prefix="team/checkpoints/train-ppo-0a1b/")
     if not refused:
-        online._check_world(*states, place)
+        keeping.check_world(*states, place)
         return
     with pytest.raises(UserError, match="delete team/checkpoints/train-ppo-0a1b/") as caught:
-        online._check_world(*states, place)
+        keeping.check_world(*states, place)
     assert caught.value.reason == "WrongWorldSize"
 
 

@@ -31,7 +31,7 @@ from autodidact_worker.frame import Context, InputArtifact, Output
 from autodidact_worker.generation import Request
 from autodidact_worker.generation.transformers import TransformersGenerator
 from autodidact_worker.stages import train_dpo, train_sft
-from autodidact_worker.trainers import dpo, loop, sft
+from autodidact_worker.trainers import dpo, sft
 from autodidact_worker.trainers.measuring import Measuring
 from worker import chain, tiny
 from worker.online_stages import Stop
@@ -292,7 +292,7 @@ def test_only_targets_are_learned(llama: Path, tmp_path: Path, monkeypatch: Any)
     inputs = tmp_path / "instructions"
     inputs.mkdir()
     rows.write(inputs / rows.DATA, [row])
-    monkeypatch.setattr(loop, "WINDOW", 1)
+    monkeypatch.setattr(training, "WINDOW", 1)
     output = chain.run(
         chain.sft_config(**SMALL), {"model": llama, "instructions": inputs}, tmp_path / "out"
     )

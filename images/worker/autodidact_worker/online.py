@@ -5,14 +5,10 @@ Checkpoints lie between rollouts, and nothing random is kept in memory, so a tra
 anywhere and resumed on CPU ends with the very bits of an undisturbed one.
 """
 
-import json
 import logging
 import math
-import os
-import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -31,13 +27,13 @@ from autodidact_worker import (
     training,
     validation,
 )
-from autodidact_worker.checkpoints import Checkpoints
 from autodidact_worker.distributed import Layout
 from autodidact_worker.engines import Engine
 from autodidact_worker.errors import StoppedError, UserError
 from autodidact_worker.frame import Context, Output
 from autodidact_worker.generation import Completion
 from autodidact_worker.grading import Grader
+from autodidact_worker.keeping import Keeper
 from autodidact_worker.rollouts import Answer, Sampler, Score, Visit
 from autodidact_worker.timing import Clock
 from autodidact_worker.training import Start
@@ -45,12 +41,7 @@ from autodidact_worker.validation import Measurements
 
 log = logging.getLogger(__name__)
 
-WINDOW = 0.1
-"""Share of the rollouts, from the end, over which reported figures are means."""
-
 REPORTED = ("loss", "reward", "sampledAccuracy", "truncation", "unread", "clipFraction")
-
-_STATE, _BEST = "online.json", "best.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,39 +105,6 @@ def plan(config: Online, questions: int, mini: int | None, layout: Layout) -> Pl
 def problems(context: Context, name: str) -> list[Problem]:
     """Returns the questions of an input."""
     return rows.read(context.inputs[name].path / rows.DATA, Problem)
-
-
-@dataclass
-class State:
-    """What a checkpoint has besides the engine's own files and the best model.
-
-    Attributes:
-        world: Number of processes.
-        engine: As in ``Layout``.
-        rollouts: Finished ones.
-        steps: Optimiser steps taken.
-        lines: The curve: one line a rollout and one a measurement.
-        measured: Rollouts done and accuracy, of each measurement.
-        answers: Sampled answers.
-        tokens: Of these.
-        graded: What the graders of all ranks counted.
-        rewarded: Whether any reward was above 0.
-        ended: Whether any answer ended by itself.
-        seconds: Wall time by phase.
-    """
-
-    world: int
-    engine: str
-    rollouts: int = 0
-    steps: int = 0
-    lines: list[dict[str, float]] = field(default_factory=list)
-    measured: list[tuple[int, float]] = field(default_factory=list)
-    answers: int = 0
-    tokens: int = 0
-    graded: dict[str, int] = field(default_factory=dict)
-    rewarded: bool = False
-    ended: bool = False
-    seconds: dict[str, float] = field(default_factory=dict)
 
 
 class Steps:
@@ -233,16 +191,9 @@ class Loop:
             self._layout,
         )
         self._held_out = problems(context, "validation")
-        self._saved: Checkpoints | None = None
-        if context.store is not None:
-            kind = context.config.stage
-            self._saved = Checkpoints.of(context.store, context.namespace, kind, context.key)
-        self._interval_s = float(os.environ.get("AUTODIDACT_CHECKPOINT_SECONDS", "600"))
-        self._saved_at = time.monotonic()
         self._latest: dict[str, float] = {}
-        self._best = context.scratch / _BEST
-        self._state = self._resumed()
-        self._kept = self._state.rollouts
+        self._keeper = Keeper(context, engine)
+        self._state = self._keeper.resumed()
         self._clock = Clock(self._state.seconds)
         self._measurements = Measurements(self._config.validation, self._state.measured)
         self._steps = Steps(self._config, plan.steps, self._state.steps, self._report)
@@ -374,7 +325,7 @@ class Loop:
             )
             best = self._measurements.add(state.rollouts, found.value)
             if best and self._layout.rank == 0:
-                save_file(_trained(model), self._best)
+                save_file(_trained(model), self._keeper.best)
         state.lines.append({"step": state.rollouts, "accuracy": found.value})
         log.info(
             *("accuracy=%.3f rollout=%d of %d cut=%d", found.value, state.rollouts),
@@ -390,61 +341,22 @@ class Loop:
         Raises:
             StoppedError: On every rank, where any was asked to stop.
         """
-        due = time.monotonic() - self._saved_at >= self._interval_s
-        stop, save = distributed.agreed(self._context.stopping(), due, self._layout)
+        stopping = self._context.stopping()
+        stop, save = distributed.agreed(stopping, self._keeper.due, self._layout)
         if stop:
             raise StoppedError
         if save:
             self._save(grader)
 
     def _last_words(self) -> str:
-        kept = "saved" if self._saved else "lost, for there is no store"
         return (
             f"stopped by SIGTERM after rollout {self._state.rollouts} of {self._plan.rollouts}; "
-            f"what was learned is {kept}"
+            f"what was learned is {self._keeper.says}"
         )
 
     def _save(self, grader: Grader) -> None:
-        """Saves what was learned since the last checkpoint, if anything was.
-
-        A measurement alone is made again: the files of a complete checkpoint are never replaced.
-        """
-        if self._saved is None or self._state.rollouts == self._kept:
-            return
-        number = self._state.rollouts
-        folder = self._context.scratch / "checkpoint"
-        folder.mkdir()
-        self._engine.save(folder)
-        seconds = self._clock.seconds
-        state = replace(self._state, graded=self._graded(grader), seconds=seconds)
-        if self._layout.rank == 0:
-            (folder / _STATE).write_text(json.dumps(asdict(state)))
-            if self._best.exists():
-                (folder / _BEST).hardlink_to(self._best)
-        parts = distributed.gathered(self._saved.upload(number, folder), self._layout)
-        if self._layout.rank == 0:
-            self._saved.mark(number, parts)
-        shutil.rmtree(folder)
-        self._saved_at, self._kept = time.monotonic(), number
-
-    def _resumed(self) -> State:
-        fresh = State(world=self._layout.world, engine=self._layout.engine)
-        marker = self._saved.latest() if self._saved else None
-        if self._saved is None or marker is None:
-            return fresh
-        folder = self._context.scratch / "resume"
-        self._saved.download(marker, folder)
-        state = State(**json.loads((folder / _STATE).read_text()))
-        state.measured = [(step, accuracy) for step, accuracy in state.measured]
-        _check_world(state, fresh, self._saved)
-        self._engine.load(folder)
-        if (folder / _BEST).exists():
-            (folder / _BEST).rename(self._best)
-        if self._layout.rank == 0:
-            self._saved.prune(marker.step)  # what an attempt left that was killed while it removed
-        shutil.rmtree(folder)
-        log.info("resume rollout=%d step=%d", state.rollouts, state.steps)
-        return replace(state, world=fresh.world, engine=fresh.engine)
+        graded, seconds = self._graded(grader), self._clock.seconds
+        self._keeper.save(replace(self._state, graded=graded, seconds=seconds))
 
     # What comes out.
 
@@ -456,7 +368,7 @@ class Loop:
             if self._config.validation.keep == "best":
                 weights = dict(model.named_parameters())
                 with torch.no_grad():
-                    for name, tensor in load_file(self._best).items():
+                    for name, tensor in load_file(self._keeper.best).items():
                         weights[name].copy_(tensor)
             training.write(
                 self._context.out, adapters.merged(model), self._begin, self._state.lines
@@ -465,14 +377,9 @@ class Loop:
     def _output(self, counts: dict[str, int]) -> Output:
         state = self._state
         curve = [line for line in state.lines if "loss" in line]
-        last = curve[-max(1, round(WINDOW * len(curve))) :]
-        metrics = {
-            name: Mean(total=sum(line[name] for line in last), weight=len(last))
-            for name in REPORTED
-            if last and name in last[-1]
-        }
-        if last and "kl" in last[-1]:
-            metrics["lastKl"] = Mean(total=last[-1]["kl"])
+        metrics = training.closing_means(curve, REPORTED)
+        if curve and "kl" in curve[-1]:
+            metrics["lastKl"] = Mean(total=curve[-1]["kl"])
         asked = min(len(self._held_out), self._config.validation.questions)
         kept, accuracy = self._measurements.result
         metrics["accuracy"] = Mean(total=accuracy * asked, weight=asked)
@@ -514,21 +421,6 @@ def _exploded(figures: Mapping[str, float], max_kl: float | None) -> bool:
         return False
     log.warning("training ends: the KL of an answer is %.3g, over maxKl %g", figures["kl"], max_kl)
     return True
-
-
-def _check_world(state: State, now: State, saved: Checkpoints) -> None:
-    """Raises where a checkpoint cannot be read by these processes; plain ones always can."""
-    if state.engine == now.engine == "none" or (state.engine, state.world) == (
-        now.engine,
-        now.world,
-    ):
-        return
-    raise UserError(
-        "WrongWorldSize",
-        f"the checkpoint of rollout {state.rollouts} was made by {state.world} processes with "
-        f"engine {state.engine}, and {now.world} with engine {now.engine} are to go on from it; "
-        f"give the stage what it had, or delete {saved.prefix} to train from the start",
-    )
 
 
 def _trained(model: Any) -> dict[str, torch.Tensor]:

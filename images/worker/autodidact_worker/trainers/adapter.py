@@ -3,9 +3,7 @@
 import json
 import logging
 import math
-import os
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ import transformers
 from transformers import PrinterCallback, TrainerCallback
 
 from autodidact_worker import adapters, checkpoints, distributed
-from autodidact_worker.checkpoints import Checkpoints
+from autodidact_worker.checkpoints import Checkpoints, Interval
 from autodidact_worker.distributed import Layout
 from autodidact_worker.errors import StoppedError, UserError
 from autodidact_worker.frame import Context
@@ -208,8 +206,7 @@ class _Watch(TrainerCallback):
     def __init__(self, trainer: Any) -> None:
         self._trainer = trainer
         self._context: Context = trainer.ours
-        self._interval_s = float(os.environ.get("AUTODIDACT_CHECKPOINT_SECONDS", "600"))
-        self._saved_at = time.monotonic()
+        self._interval = Interval()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         """Compares what trains with what was asked, and measures what it starts from, or owes."""
@@ -228,13 +225,13 @@ class _Watch(TrainerCallback):
             return
         last = step == state.max_steps
         control.should_evaluate = trainer.owes()
-        due = time.monotonic() - self._saved_at >= self._interval_s
-        stop, save = distributed.agreed(self._context.stopping(), due, trainer.layout)
+        stopping = self._context.stopping()
+        stop, save = distributed.agreed(stopping, self._interval.over, trainer.layout)
         if stop and not last:
             trainer.stop()
         elif save and not last:
             control.should_save = True
-            self._saved_at = time.monotonic()
+            self._interval.restart()
 
     def on_log(self, args: Any, state: Any, control: Any, **rest: Any) -> None:  # noqa: ARG002
         """Reports, and refuses to go on with a loss that is no number."""

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autodidact_contract.artifacts import Mean
 from autodidact_contract.stages import Training
 from autodidact_worker import adapters, distributed, grading, training
 from autodidact_worker.distributed import Layout
@@ -15,9 +14,6 @@ from autodidact_worker.trainers.adapter import RANDOM, NothingToDo
 from autodidact_worker.training import Row
 
 log = logging.getLogger(__name__)
-
-WINDOW = 0.1
-"""Share of the steps, from the end, over which the reported loss is a mean."""
 
 ROLLOUT = (
     "reward",
@@ -124,12 +120,7 @@ def output(trainer: Any, counts: Mapping[str, int]) -> Output:
         counts: What was counted of its data; what all trainings count is added.
     """
     history = history_of(trainer)
-    last = history[-max(1, round(WINDOW * len(history))) :]
-    metrics = {
-        name: Mean(total=sum(line[name] for line in last), weight=len(last))
-        for name in REPORTED
-        if last and name in last[-1]
-    }
+    metrics = training.closing_means(history, REPORTED)
     found = {
         **counts,
         "steps": len(history),

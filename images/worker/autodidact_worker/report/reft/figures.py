@@ -259,8 +259,7 @@ def _votes(verdicts: list[Verdict]) -> dict[int, int]:
     """Returns right votes by number of samples: 1, 2, 4, ... and all of them."""
     if not verdicts:
         return {}
-    samples = verdicts[0].samples
-    ks = sorted({*voting.powers_of_two(samples), samples} - {0})
+    ks = voting.checkpoints(verdicts[0].samples)
     curve = [row.curve for row in verdicts if len(row.curve) == len(ks)]
     if len(curve) < len(verdicts):
         return {}
