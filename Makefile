@@ -36,7 +36,7 @@ $(STAMP): $(LOCK) pyproject.toml
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --no-deps --editable .
 	touch $@
 
-demo: venv  ## Start a development cluster, install the chart, run a self-rewarding run to the end
+demo: venv  ## Start a development cluster, install the chart, run both kinds of run to the end
 	$(RUN) -m demo --cluster $(CLUSTER)
 
 proof: venv  ## Measure ReFT against SFT continued on the built-in task, three seeds and a control

@@ -270,8 +270,10 @@ class SamplingFields(Schema):
     )
     max_new_tokens: int = doc(
         700,
-        "Tokens of an answer at most; a rollout's are also bounded by maxLength.",
-        f"{REFT} section 4.3 bounds prompt and answer together",
+        "Tokens of an answer at most; a rollout's are also bounded by maxLength, all by the "
+        "model's context.",
+        f"{REFT} section 4.3 bounds prompt and answer together instead: by 700 in rollouts, by "
+        "1024 for voting and for samples of the training questions",
         ge=1,
         le=131072,
     )
@@ -397,8 +399,9 @@ class ReFTSpec(RunSpec):
     baselines: tuple[Baseline, ...] = doc(
         (),
         "What else to train from the same warm-up and report beside it: sft goes on with SFT for "
-        "the same compute as ReFT (in forward and backward passes), online-self-training has "
-        "ReFT's own schedule, offline-self-training that of selfTraining.",
+        "the same compute as ReFT (in forward and backward passes); online-self-training has "
+        "ReFT's own schedule and samples as many answers, so that with grpo it visits each "
+        "question groupSize times as often; offline-self-training has that of selfTraining.",
         f"{REFT} section 4.2",
         max_length=3,
     )

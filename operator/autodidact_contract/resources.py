@@ -277,7 +277,10 @@ class ComputeProfileSpec(Schema):
         1, "Training processes in a pod; as many as it has GPUs.", ge=1, le=64
     )
     deepspeed: Literal["none", "zero2", "zero3"] = doc(
-        "none", "How training is spread over processes."
+        "none",
+        "How training is spread over processes. Online training (train-ppo, train-online-st) under "
+        "zero3 keeps a whole copy of the policy for sampling in each process, so the model must "
+        "fit one device beside its share of the rest.",
     )
     node_selector: dict[str, str] = doc({}, "Labels of the nodes to run on.")
     tolerations: tuple[dict[str, Any], ...] = doc((), "Tolerations, as in a pod.")

@@ -14,6 +14,12 @@ from autodidact_contract.artifacts import PROTOCOL
 from autodidact_contract.base import Schema
 from autodidact_contract.training import Lora
 
+SANDBOX_LAYERS = ("namespaces", "landlock")
+"""Layers of the sandbox that programs can be run without, one at a time.
+
+A stage counts ``sandbox-without-<layer>`` where its node has not got one.
+"""
+
 RUBRICS = ("additive-v1", "toy-copy-v1")
 """Versioned template sets: the judge's rubric, its parser's scale, and the prompt writer's form."""
 

@@ -747,6 +747,22 @@ def test_warning_is_said_and_stops_nothing() -> None:
     assert "SplitsOverlap" not in [event.reason for event in again.events]
 
 
+def test_a_missing_layer_of_the_sandbox_is_named() -> None:
+    """Degraded says which layer, at which stage and on how many pods; the run goes on."""
+    of = builders.reft(reasoning="program", shards=4)
+    graph = builders.graph(of)
+    lacking = {"sandbox-without-namespaces": 2, "sandbox-missing": 2}
+    found = builders.published(graph, "sample-test-warm-up", sample_test_warm_up=lacking)
+    decision = decide(graph, builders.run(of), Observed(artifacts=found), RunStatus(), NOW)
+    [degraded] = [c for c in decision.status.conditions if c.type == "Degraded"]
+    assert degraded.reason == "SandboxIncomplete"
+    assert degraded.message.startswith(
+        "sample-test-warm-up: number of pods without the sandbox layer namespaces is 2, expected"
+    )
+    assert "landlock" not in degraded.message
+    assert decision.create
+
+
 def test_warned_run_succeeds() -> None:
     """What was only warned of does not make a run fail, and is still said at its end."""
     of = builders.reft()

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from autodidact_contract.reft import ReFTSpec
@@ -89,6 +91,19 @@ def test_sft_continued_has_the_same_compute(of: ReFTSpec, epochs: float) -> None
     assert sft_epochs(of) == pytest.approx(epochs)
 
 
+@pytest.mark.parametrize(
+    ("changes", "epochs"),
+    [
+        ({"ppo": {"epochs": 7}}, 7),
+        ({"algorithm": "grpo", "grpo": {"epochs": 3, "groupSize": 8}}, 24),
+    ],
+)
+def test_online_self_training_samples_as_many_answers(changes: Any, epochs: float) -> None:
+    """One a visit, where GRPO has a whole group: it visits each question so much more often."""
+    found = graph(reft(baselines=["online-self-training"], **changes))
+    assert found["train-online-st"].config.epochs == epochs
+
+
 def test_samples_of_the_training_questions_are_shared() -> None:
     """Offline self-training and the reranker learn from the same samples of the warm-up model."""
     found = graph(EVERYTHING)
@@ -138,3 +153,21 @@ def test_a_secret_keeps_its_import_alone() -> None:
     assert (found["import-test"].job, found["import-test"].secret) == ("import-test", "keys")
     assert {found[f"prepare-{s}"].job for s in ("train", "validation", "test")} == {"prepare"}
     assert found["prepare-test"].secret is None
+
+
+def test_every_stage_that_runs_programs_names_missing_layers() -> None:
+    """Preparation of the train split, sampling and training; nobody does where words are read."""
+    wanted = {"train-sft", "train-reft", "train-sft-continued", "train-sft-offline"}
+    wanted |= {"train-online-st", "prepare-train", "sample-train"}
+    stages = graph(EVERYTHING).stages
+    wanted |= {stage.name for stage in stages if stage.name.startswith("sample-test-")}
+    for stage in stages:
+        named = [c.numerator for c in stage.checks if c.reason == "SandboxIncomplete"]
+        layers = ["sandbox-without-namespaces", "sandbox-without-landlock"]
+        assert named == (layers if stage.name in wanted else [])
+    assert not [
+        check
+        for stage in graph(reft(baselines=BASELINES)).stages
+        for check in stage.checks
+        if check.reason == "SandboxIncomplete"
+    ]

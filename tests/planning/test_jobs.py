@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from autodidact_contract.resources import ComputeProfileSpec
+from autodidact_contract.resources import ComputeProfileSpec, RunStatus
 from autodidact_contract.stages import Input, Judge, Sampling, StageTask, Task, TrainDpo
 from autodidact_operator import jobs, labels
+from autodidact_operator.plan.decide import decide
 from autodidact_operator.plan.naming import job_name
 from autodidact_operator.plan.types import JobRequest, Observed
 from autodidact_operator.settings import Settings
@@ -91,6 +92,15 @@ def training(attempt: int = 1, *, larger: bool = False) -> JobRequest:
     )
 
 
+def reinforcing() -> JobRequest:
+    """Returns what a ReFT run with programs asks for once it is warmed up."""
+    of = builders.reft(reasoning="program")
+    graph = builders.graph(of)
+    seen = Observed(artifacts=builders.published(graph, "train-sft"))
+    wanted = decide(graph, builders.run(of), seen, RunStatus(), builders.NOW).create
+    return next(request for request in wanted if request.job == "train-reft")
+
+
 def owner(**changes: Any) -> jobs.Owner:
     """Returns the run that owns the Jobs."""
     return jobs.Owner(ref=ref(**changes), api_version="autodidact.dev/v1alpha1")
@@ -120,6 +130,7 @@ SERVED = ComputeProfileSpec(
     engine_url="http://vllm.models:8000/v1",
     engine_secret_name="models-key",  # noqa: S106 - the name of a Secret
 )
+CLOSED = CPU.model_copy(update={"sandbox": "required"})
 GOLDEN = {
     "import": [made(import_request())],
     "import-with-secret": [made(import_request("keys"))],
@@ -130,6 +141,7 @@ GOLDEN = {
     "train-after-out-of-memory": [
         made(training(2, larger=True), GPU.model_copy(update={"nodes": 1}))
     ],
+    "reinforce-with-programs": [made(reinforcing(), CLOSED)],
 }
 
 
@@ -137,6 +149,12 @@ GOLDEN = {
 def test_manifests_are_as_written_down(name: str) -> None:
     """What is sent to Kubernetes does not change by accident."""
     golden.check(f"job-{name}", GOLDEN[name])
+
+
+def test_a_required_sandbox_reaches_the_pod() -> None:
+    """The profile's demand is a setting of the worker, and there is none without it."""
+    assert environment(made(reinforcing(), CLOSED))["AUTODIDACT_SANDBOX"] == "required"
+    assert "AUTODIDACT_SANDBOX" not in environment(made(reinforcing()))
 
 
 def test_the_engine_is_for_stages_that_sample() -> None:

@@ -160,6 +160,23 @@ def run(config: Any, inputs: Mapping[str, Path], place: Path, **more: Any) -> Ou
     return frame.call(context)
 
 
+class Stop:
+    """Asks a training to stop at one of its looks after its first step; the first one is 1."""
+
+    def __init__(self, look: int = 1) -> None:
+        self._left = look
+        self._begun = False
+
+    def progress(self, *_: int, **__: float) -> None:
+        """Sees that there was a step."""
+        self._begun = True
+
+    def asked(self) -> bool:
+        """Returns whether it is to stop."""
+        self._left -= self._begun
+        return self._left <= 0
+
+
 def digest(folder: Path) -> str:
     """Returns the digest the folder would have as an artifact."""
     return artifact_digest(

@@ -86,7 +86,9 @@ class ReftRun:
         reasons = {f"read-{reason}": 0 for reason in ("ok", "no-trigger")}
         for row in answers:
             reasons[f"read-{row.reason}"] = reasons.get(f"read-{row.reason}", 0) + 1
-        path = self.add(f"sample-test-{arm}", {**reasons, **counts})
+        values = {(r.question_id, r.value) for r in answers if r.index >= 0 and r.value is not None}
+        unique = len(values) / len({row.question_id for row in answers})
+        path = self.add(f"sample-test-{arm}", {**reasons, **counts}, uniqueValues=unique)
         found: dict[str, list[AnswerSample]] = {}
         for row in answers:
             found.setdefault(row.question_id, []).append(row)
@@ -243,6 +245,6 @@ def _rollout(rng: random.Random, step: int, accuracy: float, done: float) -> dic
         "unread": 0.06 * math.exp(-4 * done) + rng.uniform(0, 0.008),
         "timeouts": 0.0,
         "answerLength": 14 + 20 * done + rng.uniform(-1, 1),
-        "uniqueAnswers": 60.0 - 8 * done,
+        "uniqueTexts": 0.95 - 0.12 * done,
         "gradNorm": 1.5 + rng.uniform(-0.4, 0.8),
     }

@@ -8,7 +8,8 @@ import pytest
 from autodidact_contract.records import AnswerSample, Verdict
 from autodidact_contract.stages import Answers, EvaluateAnswers
 from autodidact_worker import rows
-from autodidact_worker.stages.evaluate_answers import checkpoints, verdict
+from autodidact_worker.stages.evaluate_answers import verdict
+from autodidact_worker.voting import checkpoints
 from worker.test_sampling_stages import run_in_process
 
 NUMBERS = Answers(rules="robust", kind="number")

@@ -120,6 +120,30 @@ def test_programs_are_graded() -> None:
     assert not sandbox.open
 
 
+def test_graders_beside_each_other_share_a_sandbox() -> None:
+    """Each counts its own answers; other limits are another sandbox; words need none."""
+    made: list[Results] = []
+
+    def sandbox(_: Answers) -> Results:
+        made.append(Results({"right": Ran(status="ok", kind="int", value="18")}))
+        return made[-1]
+
+    slower = PROGRAMS.model_copy(update={"program_seconds": PROGRAMS.program_seconds + 1})
+    with Grader(PROGRAMS, sandbox) as grader:
+        with grader.beside(PROGRAMS) as examiner, grader.beside(WORDS):
+            examiner.grade([(problem("18"), "    right")])
+            assert examiner.counts()["read-ok"] == 1
+            assert examiner.counts()["sandbox-missing"] == 1
+            assert "read-ok" not in grader.counts()
+            assert len(made) == 1
+        assert made[0].open
+        with grader.beside(slower):
+            assert len(made) == 2
+    with Grader(WORDS, sandbox) as grader, grader.beside(PROGRAMS):
+        assert len(made) == 3
+    assert not any(one.open for one in made)
+
+
 BODIES: Mapping[str, tuple[bool, bool]] = {
     "return 18": (True, True),
     "return 18.0": (True, True),

@@ -103,6 +103,8 @@ def test_value_loss_is_clipped() -> None:
     """New values 0.6, 0.35 and 0.9 may be 0.4, 0.35 and 0.7; the worse of both counts."""
     new = torch.tensor([[0.6, 0.35, 0.9]])
     assert near(ppo.value_losses(new, VALUES, RETURNS, MASK, 0.2), [0.12535], 1e-5)
+    # With the paper's coefficient, as it stands in the loss.
+    assert near(5 * ppo.value_losses(new, VALUES, RETURNS, MASK, 0.2), [0.62676], 1e-5)
     padded = ppo.value_losses(longer(new), longer(VALUES), longer(RETURNS) + 1, LONGER_MASK, 0.2)
     assert not near(padded, [0.12535], 1e-5)
     padded = ppo.value_losses(longer(new), longer(VALUES), longer(RETURNS), LONGER_MASK, 0.2)

@@ -1,5 +1,6 @@
 """Preparing questions: what is refused, what is counted, and what the rows look like."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from autodidact_contract.records import Problem, Question
 from autodidact_contract.stages import Answers, PrepareQuestions
 from autodidact_worker import answers, questions, rows
 from autodidact_worker.errors import UserError
+from autodidact_worker.sandbox import pool
 from autodidact_worker.stages.prepare_questions import wanted
 from worker.test_sampling_stages import run_in_process
 
@@ -100,12 +102,16 @@ def test_gold_answers_that_cannot_be_read_are_named(
     assert caught.value.reason == "UnreadableAnswers"
 
 
-def test_only_some_of_many_bad_rows_are_named(prepare: Any) -> None:
-    """The message stays short however many rows are bad."""
+def test_only_some_of_many_bad_rows_are_named(
+    prepare: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The message stays short however many rows are bad; the log has all of them."""
     with pytest.raises(UserError, match="30 of 30") as caught:
         prepare([question(i, answer="?") for i in range(30)])
     assert "q-4" in str(caught.value)
     assert "q-5" not in str(caught.value)
+    assert "and 25 more, which the log has; correct them" in str(caught.value)
+    assert all(f"q-{number}: '?'" in caplog.text for number in range(30))
 
 
 def test_training_needs_reasoning(prepare: Any) -> None:
@@ -175,6 +181,15 @@ def test_programs_are_run_once_before_any_training(prepare: Any) -> None:
     assert made[0].prompt.endswith('def solution():\n    """What is 2 + 3?"""\n')
     assert made[0].target == "    apples = 2 + 3\n    return apples"
     assert counts["unproven"] == 1
+
+
+def test_a_missing_layer_is_counted_by_name(prepare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before any training, so that the run can say what its nodes lack."""
+    less = partial(pool.Sandbox, workers=1, required=False, without=("namespaces",))
+    monkeypatch.setattr(pool, "Sandbox", less)
+    rules = NUMBERS.model_copy(update={"reasoning": "program"})
+    _, counts = prepare([question(0, reasoning="    return 2 + 3")], answers=rules)
+    assert (counts["sandbox-without-namespaces"], counts["sandbox-missing"]) == (1, 1)
 
 
 def test_preparing_reads_no_weights(bench: Any, llama: Path) -> None:

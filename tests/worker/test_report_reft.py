@@ -85,6 +85,8 @@ def test_accuracies_of_four_questions(tmp_path: Path) -> None:
     # Wilson of 3 of 4: 0.3006 to 0.9544.
     assert _row(html, r"ReFT \(PPO\)")[0] == "75.0 %30.1 % to 95.4 %"
     assert _row(html, r"ReFT \(PPO\)")[3].startswith("+50.0")
+    # 7; 7; 7 and 8; 8 and 7.
+    assert _row(html, r"ReFT \(PPO\)")[5] == "1.5of 3"
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,11 @@ from autodidact_contract.records import AnswerSample, Reranked
 from autodidact_contract.stages import Answers, RerankAnswers
 from autodidact_contract.training import Lora
 from autodidact_store import open_store
-from autodidact_worker import models, reranking, rows, safety
+from autodidact_worker import models, reranking, rows, safety, training
 from autodidact_worker.errors import StoppedError, UserError
 from autodidact_worker.frame import Output
 from autodidact_worker.stages.rerank_answers import choice
 from autodidact_worker.stages.train_reranker import different
-from autodidact_worker.trainers import loop
 from worker import online_stages
 from worker.conftest import Bench
 from worker.offline_stages import reranker_config
@@ -119,7 +118,7 @@ def test_it_learns_to_tell_right_from_wrong(run: Run) -> None:
 
 def test_the_loss_is_the_mean_over_the_batch(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one pass or in four: the gradient and the figure are the same."""
-    monkeypatch.setattr(loop, "WINDOW", 1)
+    monkeypatch.setattr(training, "WINDOW", 1)
     whole = run(epochs=0.5)[1].metrics["loss"].value
     split = run(epochs=0.5, micro_batch_size=2)[1].metrics["loss"].value
     assert split == pytest.approx(whole, rel=1e-5)

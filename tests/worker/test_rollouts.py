@@ -1,6 +1,7 @@
 """Rollouts: the order of visits, what is sampled, and that none of it depends on how it is shared."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -142,6 +143,23 @@ def test_figures_of_a_rollout() -> None:
             "queryLengthStd": 0.0,
             "answerLength": 3.0,
             "answerLengthStd": 2**0.5,
-            "uniqueAnswers": 3,
+            "uniqueTexts": 0.75,
+            "uniqueValues": 2.0,  # "1" and "2"; what cannot be read is no value
         }
     )
+
+
+def test_values_are_counted_by_question() -> None:
+    """Groups of three: the values 1, 2, 2 and 1, 1, none are 1.5 a question, not two in all."""
+    values = ((0, "1"), (0, "2"), (0, "2"), (1, "1"), (1, "1"), (1, ""))
+    answers = [
+        replace(
+            answer(text=f"{value} {number}", reason="ok" if value else "empty"),
+            problem=online_stages.PROBLEMS[question],
+            grade=Grade(value=value or None, reason="ok", correct=False),
+        )
+        for number, (question, value) in enumerate(values)
+    ]
+    found = rollouts.figures(answers, Layout(gpu=False))
+    assert (found["uniqueTexts"], found["uniqueValues"]) == (1.0, 1.5)
+    assert "uniqueValues" not in rollouts.figures(answers[2:4], Layout(gpu=False))

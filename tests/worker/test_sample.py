@@ -114,9 +114,20 @@ def test_right_answers_are_marked(bench: Any, llama: Path) -> None:
 
 def test_a_question_beyond_the_context_is_named(bench: Any, llama: Path) -> None:
     """Nothing is dropped in silence."""
-    given = bench.put_rows([problem(0, prompt="a" * 2045)])
-    with pytest.raises(UserError, match="prompt q-0 has 2045 tokens"):
+    given = bench.put_rows([problem(0, prompt="a" * 2048)])
+    with pytest.raises(UserError, match="prompt q-0 has 2048 tokens"):
         bench.run(config(), model=bench.put("import", llama), questions=given)
+
+
+def test_an_answer_ends_where_the_context_does(bench: Any, llama: Path) -> None:
+    """A prompt of 2,046 of 2,048 tokens leaves two, however many were wanted; others have six."""
+    given = bench.put_rows([problem(0, prompt="a" * 2046), problem(1)])
+    done = bench.run(config(), model=bench.put("import", llama), questions=given)
+    tokens: dict[str, list[int]] = {}
+    for row in samples(bench, done):
+        tokens.setdefault(row.question_id, []).append(row.tokens)
+    assert max(tokens["q-0"]) == 2
+    assert max(tokens["q-1"]) == 6
 
 
 def answer(number: int, index: int, text: str, *, correct: bool) -> AnswerSample:

@@ -116,8 +116,10 @@ def test_a_stopped_training_goes_on(tmp_path: Path, model: Path) -> None:
     (tmp_path / "store").mkdir()
     store = open_store(str(tmp_path / "store"))
     quiet = online_stages.run(config, inputs, tmp_path / "quiet")
+    stop = online_stages.Stop()
+    more = {"store": store, "stopping": stop.asked, "progress": stop.progress}
     with pytest.raises(StoppedError):
-        online_stages.run(config, inputs, tmp_path / "first", store=store, stopping=lambda: True)
+        online_stages.run(config, inputs, tmp_path / "first", **more)
     again = online_stages.run(config, inputs, tmp_path / "second", store=store)
     assert again == quiet
     digests = [online_stages.digest(tmp_path / name / "out") for name in ("quiet", "second")]

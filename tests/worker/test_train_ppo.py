@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from autodidact_contract.records import Problem
 from autodidact_contract.stages import Reward, Sampling
 from autodidact_store import open_store
-from autodidact_worker import models, online, ppo, safety, validation
+from autodidact_worker import keeping, models, online, ppo, safety, validation
 from autodidact_worker.checkpoints import Checkpoints
 from autodidact_worker.distributed import Layout
 from autodidact_worker.engines import Engine
@@ -21,6 +21,7 @@ from autodidact_worker.frame import Output
 from autodidact_worker.stages import train_ppo
 from autodidact_worker.validation import Accuracy, Measurements
 from worker import online_stages
+from worker.online_stages import Stop
 from worker.tiny import write_gpt2
 
 pytestmark = pytest.mark.training
@@ -148,6 +149,32 @@ def test_value_warm_up_teaches_the_head_alone(run: Run, model: Path) -> None:
         assert all(torch.equal(before[name], after[name]) == same for name in before)
 
 
+def test_the_first_step_after_a_warm_up_is_a_first_step(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adam's first step is as long as the rate for every weight that has a gradient.
+
+    With the steps of the warm-up counted it would be 0.545 times as long after four of them, for
+    0.1 / (1 - 0.9^5) / sqrt(0.001 / (1 - 0.999^5)) is that.
+    """
+    longest: list[float] = []
+    original = Engine.step
+
+    def step(self: Engine, rates: Any) -> float:
+        before = [p.detach().clone() for p in self.network.model.parameters()]
+        norm = original(self, rates)
+        after = self.network.model.parameters()
+        moved = (float((a - b).detach().abs().max()) for a, b in zip(after, before, strict=True))
+        longest.append(max(moved))
+        return norm
+
+    monkeypatch.setattr(Engine, "step", step)
+    rate = {"learning_rate": 1e-3, "schedule": "constant", "weight_decay": 0.0}
+    run(value_warmup_steps=1, epochs=1.5, **rate)
+    assert longest[:4] == [0.0] * 4
+    assert longest[4] == pytest.approx(1e-3, rel=1e-3)
+
+
 def test_a_separate_value_network_leaves_the_policy_alone(run: Run) -> None:
     """With values that cost nothing in the policy's gradient, another value loss moves nothing."""
     settings = {"value_network": "separate", "epochs": 0.5, "passes": 1, "max_grad_norm": 1e9}
@@ -195,7 +222,8 @@ def scripted(monkeypatch: pytest.MonkeyPatch, *values: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"value_network": "separate"}, {"lora": online_stages.LORA}]
+    "settings",
+    [{}, {"value_network": "separate", "value_warmup_steps": 1}, {"lora": online_stages.LORA}],
 )
 def test_a_kill_at_any_step_changes_no_bit(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
@@ -211,7 +239,7 @@ def test_a_kill_at_any_step_changes_no_bit(
     assert undisturbed[1].counts["keptStep"] == 2
     steps = undisturbed[1].counts["steps"]
     assert steps == 12
-    for last in range(1, steps + 1) if not settings else (1, 6, 12):
+    for last in range(1, steps + 1) if not settings else (1, 5, 6, 12):
         folder = tmp_path / f"store-{last}"
         folder.mkdir()
         store = open_store(str(folder))
@@ -234,8 +262,9 @@ def test_a_stopped_training_goes_on(run: Run, tmp_path: Path) -> None:
     undisturbed = run()
     (tmp_path / "store").mkdir()
     store = open_store(str(tmp_path / "store"))
+    stop = Stop()
     with pytest.raises(StoppedError, match="after rollout 1 of 3; what was learned is saved"):
-        run(store=store, stopping=lambda: True)
+        run(store=store, stopping=stop.asked, progress=stop.progress)
     again = run(store=store)
     assert online_stages.digest(again[0]) == online_stages.digest(undisturbed[0])
     assert again[1] == undisturbed[1]
@@ -243,8 +272,61 @@ def test_a_stopped_training_goes_on(run: Run, tmp_path: Path) -> None:
 
 def test_stopping_without_a_store_says_so(run: Run) -> None:
     """Run by hand there is nowhere to save."""
+    stop = Stop()
     with pytest.raises(StoppedError, match="lost, for there is no store"):
-        run(stopping=lambda: True)
+        run(stopping=stop.asked, progress=stop.progress)
+
+
+def test_a_stop_is_seen_before_anything_is_learned(run: Run, tmp_path: Path) -> None:
+    """The first look is in the first measurement; there is nothing to save."""
+    (tmp_path / "store").mkdir()
+    store = open_store(str(tmp_path / "store"))
+    with pytest.raises(StoppedError, match="after rollout 0 of 3"):
+        run(store=store, stopping=lambda: True, progress=lambda *_, **__: pytest.fail("learned"))
+    assert not list(store.entries("team/checkpoints/"))
+
+
+def test_a_stop_at_any_look_changes_no_bit(run: Run, tmp_path: Path) -> None:
+    """While it samples and while it measures too: what was learned is saved at once.
+
+    From the first step on it looks at the end of a rollout, before and after it samples, in the
+    second measurement, at the end, before and after it samples, and in the last measurement.
+    """
+    fields = {"validation": {"every_epochs": 1.0, "keep": "best"}}
+    undisturbed = run(**fields)
+    for look, rollout in ((2, 1), (3, 1), (4, 2), (8, 3)):
+        folder = tmp_path / f"store-{look}"
+        folder.mkdir()
+        store, stop = open_store(str(folder)), Stop(look)
+        with pytest.raises(StoppedError, match=f"after rollout {rollout} of 3; .* is saved"):
+            run(store=store, stopping=stop.asked, progress=stop.progress, **fields)
+        again = run(store=store, **fields)
+        assert online_stages.digest(again[0]) == online_stages.digest(undisturbed[0])
+        assert again[1] == undisturbed[1]
+
+
+def test_a_measurement_that_a_stop_prevented_is_made_up_for(run: Run, tmp_path: Path) -> None:
+    """Resumed where one is due, it measures before it goes on; the curve has each once."""
+    (tmp_path / "store").mkdir()
+    store, stop = open_store(str(tmp_path / "store")), Stop(4)
+    with pytest.raises(StoppedError, match="after rollout 2 of 3"):
+        run(store=store, stopping=stop.asked, progress=stop.progress)
+    out, _ = run(store=store)
+    lines = [json.loads(line) for line in (out / safety.CURVE).read_text().splitlines()]
+    assert [line["step"] for line in lines if "accuracy" in line] == [0, 2, 3]
+
+
+def test_the_split_of_time_survives_a_stop(run: Run, tmp_path: Path) -> None:
+    """Each phase has the seconds of all attempts, in the output and so in the manifest."""
+    (tmp_path / "store").mkdir()
+    store, stop = open_store(str(tmp_path / "store")), Stop()
+    with pytest.raises(StoppedError):
+        run(store=store, stopping=stop.asked, progress=stop.progress)
+    told: list[dict[str, float]] = []
+    _, output = run(store=store, progress=lambda *_, **found: told.append(found))
+    assert set(output.seconds) == {"sampling", "reward", "learning", "validation"}
+    saved = told[0]  # within the first learning of this attempt
+    assert 0 < saved["learningSeconds"] < output.seconds["learning"]
 
 
 def test_half_a_checkpoint_is_none(
@@ -288,13 +370,13 @@ def test_a_checkpoint_of_other_processes(
     saved: tuple[str, int], now: tuple[str, int], refused: bool
 ) -> None:
     """Plain ones fit any number of processes; DeepSpeed's only as many as wrote them."""
-    states = [online.State(engine=engine, world=world) for engine, world in (saved, now)]
+    states = [keeping.State(engine=engine, world=world) for engine, world in (saved, now)]
     place = Checkpoints(store=None, prefix="team/checkpoints/train-ppo-0a1b/")
     if not refused:
-        online._check_world(*states, place)
+        keeping.check_world(*states, place)
         return
     with pytest.raises(UserError, match="delete team/checkpoints/train-ppo-0a1b/") as caught:
-        online._check_world(*states, place)
+        keeping.check_world(*states, place)
     assert caught.value.reason == "WrongWorldSize"
 
 

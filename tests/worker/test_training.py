@@ -31,9 +31,10 @@ from autodidact_worker.frame import Context, InputArtifact, Output
 from autodidact_worker.generation import Request
 from autodidact_worker.generation.transformers import TransformersGenerator
 from autodidact_worker.stages import train_dpo, train_sft
-from autodidact_worker.trainers import dpo, loop
+from autodidact_worker.trainers import dpo, sft
 from autodidact_worker.trainers.measuring import Measuring
-from worker import chain
+from worker import chain, tiny
+from worker.online_stages import Stop
 
 Run = Callable[..., tuple[Path, Output]]
 
@@ -291,11 +292,43 @@ def test_only_targets_are_learned(llama: Path, tmp_path: Path, monkeypatch: Any)
     inputs = tmp_path / "instructions"
     inputs.mkdir()
     rows.write(inputs / rows.DATA, [row])
-    monkeypatch.setattr(loop, "WINDOW", 1)
+    monkeypatch.setattr(training, "WINDOW", 1)
     output = chain.run(
         chain.sft_config(**SMALL), {"model": llama, "instructions": inputs}, tmp_path / "out"
     )
     assert output.metrics["loss"].value == pytest.approx(wanted, rel=1e-5)
+
+
+def test_sft_learns_replies_and_their_ends_alone(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the model says of prompts and padding has no gradient, whatever these are.
+
+    So no label of a prompt's token, however it were changed, could change what is learned.
+    """
+    states: list[Any] = []
+    given: list[Any] = []
+
+    def keep(_: Any, __: Any, output: Any) -> None:
+        output.retain_grad()
+        states.append(output)
+
+    loss = sft._Sft.compute_loss
+
+    def compute_loss(self: Any, model: Any, inputs: Any, *rest: Any, **more: Any) -> Any:
+        given.append({name: inputs[name].clone() for name in ("input_ids", "labels")})
+        with model.get_decoder().norm.register_forward_hook(keep):  # what the last layer reads
+            return loss(self, model, inputs, *rest, **more)
+
+    monkeypatch.setattr(sft._Sft, "compute_loss", compute_loss)
+    run(batch_size=len(INSTRUCTIONS), epochs=1)
+    [batch], [seen] = given, states
+    learned = seen.grad.abs().sum(-1)[:, :-1] > 0  # of each token but the first, (B, T - 1)
+    assert torch.equal(learned, batch["labels"][:, 1:] != -100)
+    tokenizer = tiny.character_tokenizer()
+    told = {
+        tokenizer.decode(ids[1:][kept])
+        for ids, kept in zip(batch["input_ids"], learned, strict=True)
+    }
+    assert told == {f"{row.response}<eos>" for row in INSTRUCTIONS}
 
 
 @pytest.mark.parametrize(
@@ -327,6 +360,7 @@ def test_dpo_loss_is_the_paper_s(
     [
         # Margin 0.3: 0.554355 as it is and 0.854355 exchanged. The slope is -sigmoid(-0.3), which
         # is -0.425557, plus what is exchanged; beta 0.1 is between it and a log-probability.
+        (0.8, 0, 0.614355, -0.0225557),
         (0.75, 0, 0.629355, -0.0175557),
         (0.5, 0, 0.704355, 0.0074443),
         (0.0, 0, 0.854355, 0.0574443),
@@ -774,6 +808,29 @@ def test_the_best_model_survives_an_interruption(
     assert digest(again[0]) == digest(undisturbed[0])
     assert again[1] == undisturbed[1]
     assert again[1].counts["keptStep"] == 1
+
+
+@pytest.mark.parametrize(("look", "step"), [(1, 1), (2, 2), (3, 2), (5, 3)])
+def test_a_stop_in_a_measurement_is_seen_at_once(
+    run: Run, tmp_path: Path, look: int, step: int
+) -> None:
+    """It saves the step that was to be measured; the next attempt measures it first.
+
+    After the first step it looks in its measurement, at the end of the next step, which spares the
+    measurement, and so on.
+    """
+    (tmp_path / "store").mkdir()
+    store = open_store(str(tmp_path / "store"))
+    settings = {"questions": QUESTIONS, "batch_size": 9, "validation": VALIDATION}
+    settings |= {"epochs": 3, "store": store}
+    undisturbed = run(**settings)
+    stop = Stop(look)
+    with pytest.raises(StoppedError, match=f"after step {step} of 3; .* is saved"):
+        run(progress=stop.progress, stopping=stop.asked, **settings)
+    again = run(**settings)
+    assert digest(again[0]) == digest(undisturbed[0])
+    assert again[1] == undisturbed[1]
+    assert [at for at, _ in figures(again[0], "accuracy")] == [0, 1, 2, 3]
 
 
 def test_a_training_needs_something_to_learn(run: Run) -> None:

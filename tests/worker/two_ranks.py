@@ -48,7 +48,10 @@ TRAININGS: Mapping[str, Callable[..., Any]] = {
 
 
 def main(folder: Path) -> None:
-    """Trains everything, and PPO once more, stopped after its first rollout and resumed."""
+    """Trains everything, and PPO once more, stopped after its first rollout and resumed.
+
+    One rank alone is asked to stop, while it samples the second rollout.
+    """
     # Or DeepSpeed would compile it first; gloo does the same.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     _partition_everything()
@@ -65,8 +68,10 @@ def main(folder: Path) -> None:
         run(kind, config())
         unset_hf_deepspeed_config()  # or the next model would be in ZeRO-3's pieces when loaded
     store = open_store(str(folder / f"store-{layout.engine}"))
+    stop = online_stages.Stop(2)
+    asked = stop.asked if layout.rank else lambda: False
     try:
-        run("stopped", TRAININGS["ppo"](), store=store, stopping=lambda: True)
+        run("stopped", TRAININGS["ppo"](), store=store, stopping=asked, progress=stop.progress)
     except StoppedError:
         run("resumed", TRAININGS["ppo"](), store=store)
     values, mask = online_stages.UNEVEN

@@ -11,7 +11,9 @@ nothing pickled, and every bit comes back. DeepSpeed writes its own; see ``train
 
 import json
 import logging
+import os
 import random
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +117,23 @@ class Checkpoints:
         # Markers first, so that nothing half removed looks complete.
         for key in sorted(old, key=lambda key: (not key.endswith(f"/{MARKER}"), key)):
             self.store.delete(key)
+
+
+class Interval:
+    """The time between two checkpoints, ``AUTODIDACT_CHECKPOINT_SECONDS``; it starts now."""
+
+    def __init__(self) -> None:
+        self._seconds = float(os.environ.get("AUTODIDACT_CHECKPOINT_SECONDS", "600"))
+        self.restart()
+
+    def restart(self) -> None:
+        """Starts anew: a checkpoint was made."""
+        self._since = time.monotonic()
+
+    @property
+    def over(self) -> bool:
+        """Whether the next checkpoint is due."""
+        return time.monotonic() - self._since >= self._seconds
 
 
 def save_state(folder: Path, model: Any, optimizer: Any, scheduler: Any = None) -> None:

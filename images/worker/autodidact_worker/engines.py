@@ -145,6 +145,21 @@ class Engine:
         self._optimizer.zero_grad()
         return norm
 
+    def begin_anew(self) -> None:
+        """Makes the next step the first one for all parameters that no step has moved yet.
+
+        Adam divides its moments by what is left of their zero start after so many steps. Where the
+        steps so far had no gradient the moments still are that start, and the step after 200 of
+        them would be 2.9 times as long as a first one.
+        """
+        for state in self._adam.state.values():
+            if not state["exp_avg_sq"].any():
+                state["step"].zero_()
+
+    @property
+    def _adam(self) -> torch.optim.Optimizer:
+        return self._optimizer
+
     @contextmanager
     def whole(self) -> Iterator[Any]:
         """Gives the model with all its present weights, and adapters if any, on every rank."""
@@ -203,6 +218,11 @@ class _DeepSpeed(Engine):
         _set_rates(self._engine.optimizer, rates)
         self._engine.step()
         return float(self._engine.get_global_grad_norm())
+
+    @property
+    def _adam(self) -> torch.optim.Optimizer:
+        wrapped: torch.optim.Optimizer = self._engine.optimizer.optimizer
+        return wrapped
 
     @contextmanager
     def whole(self) -> Iterator[Any]:

@@ -11,7 +11,6 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -33,6 +32,7 @@ from autodidact_worker import logs
 from autodidact_worker.checkpoints import Checkpoints
 from autodidact_worker.errors import StoppedError, UserError
 from autodidact_worker.reporting import Reporter, finite
+from autodidact_worker.timing import Clock
 
 log = logging.getLogger(__name__)
 
@@ -129,6 +129,8 @@ class Output:
         world_size: Processes that trained together, as they were counted.
         deepspeed: How training was spread over them, as it was seen to be.
         engine: What sampled, as the generator says it.
+        seconds: Wall time by phase of the work, earlier attempts included; of two equal outputs
+            it may differ.
     """
 
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -137,6 +139,7 @@ class Output:
     world_size: int = 1
     deepspeed: str = "none"
     engine: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +186,7 @@ def _run_stage(
 ) -> str:
     config, namespace = stage.config, task.run.namespace
     _check_layout(task, stage, worker.shard)
-    clock = _Clock()
+    clock = Clock()
     with clock("wait"):
         found = {
             name: _resolve(worker, namespace, name, where, earlier)
@@ -389,24 +392,6 @@ def draft(
         world_size=output.world_size,
         deepspeed=output.deepspeed,
         engine=output.engine,
-        seconds=dict(seconds),
+        seconds={name: round(s, 3) for name, s in {**seconds, **output.seconds}.items()},
         **place,
     )
-
-
-class _Clock:
-    """Wall time by phase."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, phase: str) -> Any:
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[phase] = round(time.monotonic() - started, 3)
-
-    def __str__(self) -> str:
-        return " ".join(f"{phase}Seconds={value}" for phase, value in self.seconds.items())

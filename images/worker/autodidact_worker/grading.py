@@ -7,7 +7,7 @@ of their own. A ``Grader`` starts what its rules need and ends it.
 import builtins
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol, Self, get_args
@@ -41,17 +41,12 @@ class Sandbox(Protocol):
     def run(self, programs: Sequence[str]) -> "Sequence[Ran]":
         """Returns what came of each program, in order."""
 
-    def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> object: ...
+MakeSandbox = Callable[[Answers], AbstractContextManager[Sandbox]]
+"""Returns a sandbox that is open once it is entered."""
 
 
-def _sandbox(rules: Answers) -> Sandbox:
+def _sandbox(rules: Answers) -> AbstractContextManager[Sandbox]:
     from autodidact_worker.sandbox.pool import Limits, Sandbox  # noqa: PLC0415 - programs only
 
     return Sandbox(limits=Limits(seconds=rules.program_seconds))
@@ -65,7 +60,7 @@ class Grader:
         sandbox: Makes the sandbox for programs.
     """
 
-    def __init__(self, rules: Answers, sandbox: Callable[[Answers], Sandbox] = _sandbox) -> None:
+    def __init__(self, rules: Answers, sandbox: MakeSandbox = _sandbox) -> None:
         self._rules = rules
         self._make_sandbox = sandbox
         self._sandbox: Sandbox | None = None
@@ -87,6 +82,17 @@ class Grader:
         trace: TracebackType | None,
     ) -> None:
         self._stack.close()
+
+    def beside(self, rules: Answers) -> "Grader":
+        """Returns a grader by other rules with counts of its own, to be closed before this one.
+
+        Their programs run in one sandbox, if they have the same limits: its runners are as many as
+        there are processors.
+        """
+        shared = self._sandbox
+        if shared is None or rules.program_seconds != self._rules.program_seconds:
+            return Grader(rules, self._make_sandbox)
+        return Grader(rules, lambda _: nullcontext(shared))
 
     def grade(self, items: Sequence[tuple[Problem, str]]) -> list[Grade]:
         """Returns the grade of each answer, given as the problem and what the model wrote.

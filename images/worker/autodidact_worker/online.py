@@ -5,16 +5,10 @@ Checkpoints lie between rollouts, and nothing random is kept in memory, so a tra
 anywhere and resumed on CPU ends with the very bits of an undisturbed one.
 """
 
-import json
 import logging
 import math
-import os
-import shutil
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -33,24 +27,21 @@ from autodidact_worker import (
     training,
     validation,
 )
-from autodidact_worker.checkpoints import Checkpoints
 from autodidact_worker.distributed import Layout
 from autodidact_worker.engines import Engine
 from autodidact_worker.errors import StoppedError, UserError
 from autodidact_worker.frame import Context, Output
+from autodidact_worker.generation import Completion
 from autodidact_worker.grading import Grader
-from autodidact_worker.rollouts import Answer, Sampler, Score
+from autodidact_worker.keeping import Keeper
+from autodidact_worker.rollouts import Answer, Sampler, Score, Visit
+from autodidact_worker.timing import Clock
 from autodidact_worker.training import Start
 from autodidact_worker.validation import Measurements
 
 log = logging.getLogger(__name__)
 
-WINDOW = 0.1
-"""Share of the rollouts, from the end, over which reported figures are means."""
-
 REPORTED = ("loss", "reward", "sampledAccuracy", "truncation", "unread", "clipFraction")
-
-_STATE, _BEST = "online.json", "best.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,37 +105,6 @@ def plan(config: Online, questions: int, mini: int | None, layout: Layout) -> Pl
 def problems(context: Context, name: str) -> list[Problem]:
     """Returns the questions of an input."""
     return rows.read(context.inputs[name].path / rows.DATA, Problem)
-
-
-@dataclass
-class State:
-    """What a checkpoint has besides the engine's own files and the best model.
-
-    Attributes:
-        world: Number of processes.
-        engine: As in ``Layout``.
-        rollouts: Finished ones.
-        steps: Optimiser steps taken.
-        lines: The curve: one line a rollout and one a measurement.
-        measured: Rollouts done and accuracy, of each measurement.
-        answers: Sampled answers.
-        tokens: Of these.
-        graded: What the graders of all ranks counted.
-        rewarded: Whether any reward was above 0.
-        ended: Whether any answer ended by itself.
-    """
-
-    world: int
-    engine: str
-    rollouts: int = 0
-    steps: int = 0
-    lines: list[dict[str, float]] = field(default_factory=list)
-    measured: list[tuple[int, float]] = field(default_factory=list)
-    answers: int = 0
-    tokens: int = 0
-    graded: dict[str, int] = field(default_factory=dict)
-    rewarded: bool = False
-    ended: bool = False
 
 
 class Steps:
@@ -231,16 +191,10 @@ class Loop:
             self._layout,
         )
         self._held_out = problems(context, "validation")
-        self._saved: Checkpoints | None = None
-        if context.store is not None:
-            kind = context.config.stage
-            self._saved = Checkpoints.of(context.store, context.namespace, kind, context.key)
-        self._interval_s = float(os.environ.get("AUTODIDACT_CHECKPOINT_SECONDS", "600"))
-        self._saved_at = time.monotonic()
-        self._seconds: Counter[str] = Counter()
         self._latest: dict[str, float] = {}
-        self._best = context.scratch / _BEST
-        self._state = self._resumed()
+        self._keeper = Keeper(context, engine)
+        self._state = self._keeper.resumed()
+        self._clock = Clock(self._state.seconds)
         self._measurements = Measurements(self._config.validation, self._state.measured)
         self._steps = Steps(self._config, plan.steps, self._state.steps, self._report)
 
@@ -260,36 +214,48 @@ class Loop:
             StoppedError: Asked to stop; a checkpoint is in the store.
             UserError: ``NoReward``, ``AllAnswersCut`` or ``NaNLoss``.
         """
-        state, plan, config = self._state, self._plan, self._config
-        with Grader(config.answers) as grader, Grader(config.validation.answers) as examiner:
-            over = not state.measured and self._measure(examiner)
-            while not over:
-                figures = self._roll_out(grader, learn)
-                self._check_health()
-                over = state.rollouts == plan.rollouts or _exploded(figures, max_kl)
-                if self._is_due(last=over):
-                    over = self._measure(examiner) or over
-                if not over:
-                    self._pause(grader)
+        config = self._config
+        with Grader(config.answers) as grader, grader.beside(config.validation.answers) as examiner:
+            try:
+                self._train(grader, examiner, learn, max_kl)
+            except StoppedError:
+                self._save(grader)  # every rank was stopped, and before anything else was learned
+                raise StoppedError(self._last_words()) from None
             counts = self._counts(grader)
-        self._report(state.steps, plan.steps)
-        log.info("phases %s", " ".join(f"{k}={v:.1f}" for k, v in sorted(self._seconds.items())))
+        self._report(self._state.steps, self._plan.steps)
+        log.info("phases %s", self._clock)
         self._write()
         return self._output(counts)
 
-    def _roll_out(self, grader: Grader, learn: Learn) -> dict[str, float]:
+    def _train(self, grader: Grader, examiner: Grader, learn: Learn, max_kl: float | None) -> None:
+        """Trains to the end; what comes next depends on the state alone, wherever it came from."""
+        over = enough = False
+        while not (over or enough):
+            over = self._is_over(max_kl)
+            enough = self._is_due(last=over) and self._measure(examiner)
+            if not (over or enough):
+                self._pause(grader)
+                self._roll_out(grader, learn)
+                self._check_health()
+
+    def _is_over(self, max_kl: float | None) -> bool:
+        state = self._state
+        last = next((line for line in reversed(state.lines) if "loss" in line), {})
+        return state.rollouts == self._plan.rollouts or _exploded(last, max_kl)
+
+    def _roll_out(self, grader: Grader, learn: Learn) -> None:
         state, plan = self._state, self._plan
         visits = self._sampler.share(
             rollouts.visits(
                 plan.questions, state.rollouts * plan.batch, plan.batch, self._config.seed
             )
         )
-        with self._phase("sampling"), self._engine.whole() as model:
-            completions = self._sampler.sample(model, visits)
+        with self._clock("sampling"), self._engine.whole() as model:
+            completions = self._sampled(model, visits)
             size = _norm(model)
-        with self._phase("reward"):
+        with self._clock("reward"):
             answers = self._sampler.graded(visits, completions, grader, self._score)
-        with self._phase("learning"):
+        with self._clock("learning"):
             learned = learn(answers, self._steps)
         figures = {
             **rollouts.figures(answers, self._layout),
@@ -306,7 +272,18 @@ class Loop:
         state.answers += plan.batch
         state.tokens += tokens
         self._latest = {k: figures[k] for k in ("reward", "sampledAccuracy", "kl") if k in figures}
-        return figures
+
+    def _sampled(self, model: Any, visits: Sequence[Visit]) -> list[Completion]:
+        """Returns our answers, or stops where any rank was asked to."""
+        try:
+            found = self._sampler.sample(model, visits, self._context.stopping)
+        except StoppedError:
+            found = []
+        asked = not found or self._context.stopping()
+        stop, _ = distributed.agreed(asked, False, self._layout)
+        if stop:
+            raise StoppedError
+        return found
 
     def _check_health(self) -> None:
         """Raises if what was sampled so far teaches nothing, once there was enough of it."""
@@ -322,13 +299,21 @@ class Loop:
             )
 
     def _is_due(self, *, last: bool) -> bool:
+        """Returns whether the model as it is now is to be measured, and has not been."""
+        now, measured = self._state.rollouts, self._state.measured
+        if measured and measured[-1][0] == now:
+            return False
         epoch = self._plan.questions / self._plan.batch
-        return validation.is_due(self._config.validation, self._state.rollouts, epoch, last=last)
+        return validation.is_due(self._config.validation, now, epoch, last=last)
 
     def _measure(self, examiner: Grader) -> bool:
-        """Measures the model, keeps it if it is the best, and returns whether it is enough."""
+        """Measures the model, keeps it if it is the best, and returns whether it is enough.
+
+        Raises:
+            StoppedError: On every rank, where any was asked to stop; nothing was measured.
+        """
         state = self._state
-        with self._phase("validation"), self._engine.whole() as model:
+        with self._clock("validation"), self._engine.whole() as model:
             found = validation.measure(
                 adapters.plain(model),
                 self._begin.tokenizer,
@@ -336,10 +321,11 @@ class Loop:
                 self._config.validation,
                 examiner,
                 self._layout,
+                self._context.stopping,
             )
             best = self._measurements.add(state.rollouts, found.value)
             if best and self._layout.rank == 0:
-                save_file(_trained(model), self._best)
+                save_file(_trained(model), self._keeper.best)
         state.lines.append({"step": state.rollouts, "accuracy": found.value})
         log.info(
             *("accuracy=%.3f rollout=%d of %d cut=%d", found.value, state.rollouts),
@@ -350,54 +336,27 @@ class Loop:
     # Checkpoints.
 
     def _pause(self, grader: Grader) -> None:
-        """Saves when it is time, and stops where any rank was asked to."""
-        due = time.monotonic() - self._saved_at >= self._interval_s
-        stop, save = distributed.agreed(self._context.stopping(), due, self._layout)
-        if stop or save:
-            self._save(grader)
+        """Saves when it is time.
+
+        Raises:
+            StoppedError: On every rank, where any was asked to stop.
+        """
+        stopping = self._context.stopping()
+        stop, save = distributed.agreed(stopping, self._keeper.due, self._layout)
         if stop:
-            kept = "saved" if self._saved else "lost, for there is no store"
-            raise StoppedError(
-                f"stopped by SIGTERM after rollout {self._state.rollouts} of "
-                f"{self._plan.rollouts}; what was learned is {kept}"
-            )
+            raise StoppedError
+        if save:
+            self._save(grader)
+
+    def _last_words(self) -> str:
+        return (
+            f"stopped by SIGTERM after rollout {self._state.rollouts} of {self._plan.rollouts}; "
+            f"what was learned is {self._keeper.says}"
+        )
 
     def _save(self, grader: Grader) -> None:
-        if self._saved is None:
-            return
-        number = self._state.rollouts
-        folder = self._context.scratch / "checkpoint"
-        folder.mkdir()
-        self._engine.save(folder)
-        state = replace(self._state, graded=self._graded(grader))
-        if self._layout.rank == 0:
-            (folder / _STATE).write_text(json.dumps(asdict(state)))
-            if self._best.exists():
-                (folder / _BEST).hardlink_to(self._best)
-        parts = distributed.gathered(self._saved.upload(number, folder), self._layout)
-        if self._layout.rank == 0:
-            self._saved.mark(number, parts)
-        shutil.rmtree(folder)
-        self._saved_at = time.monotonic()
-
-    def _resumed(self) -> State:
-        fresh = State(world=self._layout.world, engine=self._layout.engine)
-        marker = self._saved.latest() if self._saved else None
-        if self._saved is None or marker is None:
-            return fresh
-        folder = self._context.scratch / "resume"
-        self._saved.download(marker, folder)
-        state = State(**json.loads((folder / _STATE).read_text()))
-        state.measured = [(step, accuracy) for step, accuracy in state.measured]
-        _check_world(state, fresh, self._saved)
-        self._engine.load(folder)
-        if (folder / _BEST).exists():
-            (folder / _BEST).rename(self._best)
-        if self._layout.rank == 0:
-            self._saved.prune(marker.step)  # what an attempt left that was killed while it removed
-        shutil.rmtree(folder)
-        log.info("resume rollout=%d step=%d", state.rollouts, state.steps)
-        return replace(state, world=fresh.world, engine=fresh.engine)
+        graded, seconds = self._graded(grader), self._clock.seconds
+        self._keeper.save(replace(self._state, graded=graded, seconds=seconds))
 
     # What comes out.
 
@@ -409,7 +368,7 @@ class Loop:
             if self._config.validation.keep == "best":
                 weights = dict(model.named_parameters())
                 with torch.no_grad():
-                    for name, tensor in load_file(self._best).items():
+                    for name, tensor in load_file(self._keeper.best).items():
                         weights[name].copy_(tensor)
             training.write(
                 self._context.out, adapters.merged(model), self._begin, self._state.lines
@@ -418,20 +377,16 @@ class Loop:
     def _output(self, counts: dict[str, int]) -> Output:
         state = self._state
         curve = [line for line in state.lines if "loss" in line]
-        last = curve[-max(1, round(WINDOW * len(curve))) :]
-        metrics = {
-            name: Mean(total=sum(line[name] for line in last), weight=len(last))
-            for name in REPORTED
-            if last and name in last[-1]
-        }
-        if last and "kl" in last[-1]:
-            metrics["lastKl"] = Mean(total=last[-1]["kl"])
+        metrics = training.closing_means(curve, REPORTED)
+        if curve and "kl" in curve[-1]:
+            metrics["lastKl"] = Mean(total=curve[-1]["kl"])
         asked = min(len(self._held_out), self._config.validation.questions)
         kept, accuracy = self._measurements.result
         metrics["accuracy"] = Mean(total=accuracy * asked, weight=asked)
         return Output(
             counts={**counts, "keptStep": kept},
             metrics=metrics,
+            seconds=self._clock.seconds,
             world_size=self._layout.world,
             deepspeed=self._layout.engine,
         )
@@ -457,38 +412,15 @@ class Loop:
         return found
 
     def _report(self, step: int, total: int, **metrics: float) -> None:
-        times = {f"{phase}Seconds": seconds for phase, seconds in self._seconds.items()}
+        times = {f"{phase}Seconds": seconds for phase, seconds in self._clock.seconds.items()}
         self._context.progress(step, total, **metrics, **self._latest, **times)
-
-    @contextmanager
-    def _phase(self, name: str) -> Iterator[None]:
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self._seconds[name] += time.monotonic() - started
 
 
 def _exploded(figures: Mapping[str, float], max_kl: float | None) -> bool:
-    if max_kl is None or figures["kl"] <= max_kl:
+    if max_kl is None or figures.get("kl", 0.0) <= max_kl:
         return False
     log.warning("training ends: the KL of an answer is %.3g, over maxKl %g", figures["kl"], max_kl)
     return True
-
-
-def _check_world(state: State, now: State, saved: Checkpoints) -> None:
-    """Raises where a checkpoint cannot be read by these processes; plain ones always can."""
-    if state.engine == now.engine == "none" or (state.engine, state.world) == (
-        now.engine,
-        now.world,
-    ):
-        return
-    raise UserError(
-        "WrongWorldSize",
-        f"the checkpoint of rollout {state.rollouts} was made by {state.world} processes with "
-        f"engine {state.engine}, and {now.world} with engine {now.engine} are to go on from it; "
-        f"give the stage what it had, or delete {saved.prefix} to train from the start",
-    )
 
 
 def _trained(model: Any) -> dict[str, torch.Tensor]:

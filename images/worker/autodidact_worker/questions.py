@@ -1,8 +1,10 @@
-"""What must hold of questions before a GPU sees them. Pure.
+"""What must hold of questions before a GPU sees them.
 
-Every check names the rows it is about, or counts them; none changes a row.
+Every check names the rows it is about, or counts them; none changes a row. What a message has no
+room for is in the log.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 
 from autodidact_contract.records import Problem, Question
@@ -10,8 +12,13 @@ from autodidact_contract.stages import Answers
 from autodidact_worker import answers
 from autodidact_worker.errors import UserError
 
+log = logging.getLogger(__name__)
+
 SHOWN = 5
 """Examples at most that an error or a warning names."""
+
+_LINE = 50
+"""Examples in a line of the log."""
 
 
 def problem(row: Question, rules: Answers) -> Problem:
@@ -61,7 +68,7 @@ def check_reasoning(rows: Sequence[Question]) -> None:
         raise UserError(
             "MissingReasoning",
             f"{len(bad)} of {len(rows)} training questions have no reasoning: "
-            f"{', '.join(bad[:SHOWN])}; add it or leave them out",
+            f"{shown(bad)}; add it or leave them out",
         )
 
 
@@ -120,8 +127,17 @@ def self_taught(gold: Problem, texts: Iterable[str], keep: int) -> tuple[list[Pr
 
 
 def named(values: dict[str, str]) -> str:
-    """Returns the first few of what was found, by id."""
-    return ", ".join(f"{name}: {value}" for name, value in list(values.items())[:SHOWN])
+    """Returns the first few of what was found, by id, and logs all of it."""
+    return shown([f"{name}: {value}" for name, value in values.items()])
+
+
+def shown(entries: Sequence[str]) -> str:
+    """Returns the first few entries; logs all of them where there are more."""
+    if len(entries) <= SHOWN:
+        return ", ".join(entries)
+    for start in range(0, len(entries), _LINE):
+        log.warning("questions: %s", ", ".join(entries[start : start + _LINE]))
+    return f"{', '.join(entries[:SHOWN])} and {len(entries) - SHOWN} more, which the log has"
 
 
 def _normal(text: str) -> str:

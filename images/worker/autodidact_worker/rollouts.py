@@ -5,6 +5,7 @@ on how it was batched nor on how many processes share it, and a resumed training
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,16 +119,22 @@ class Sampler:
         """Returns our visits of a batch; an n-th of the batch has an n-th of each rank's."""
         return batch[self._layout.rank :: self._layout.world]
 
-    def sample(self, model: Any, visits: Sequence[Visit]) -> list[Completion]:
+    def sample(
+        self, model: Any, visits: Sequence[Visit], stopping: Callable[[], bool] = lambda: False
+    ) -> list[Completion]:
         """Returns an answer to each visit.
 
         Args:
             model: Whole and in evaluation mode, with or without adapters.
             visits: Our share of a batch.
+            stopping: Looked at between two batches.
+
+        Raises:
+            StoppedError: ``stopping`` said so.
         """
         generator = TransformersGenerator(adapters.plain(model), self._tokenizer)
         requests = [self._request(visit) for visit in visits]
-        found = generator.generate(requests, self._config.sampling)
+        found = generator.generate(requests, self._config.sampling, stopping=stopping)
         return [completions[0] for completions in found]
 
     def graded(
@@ -192,8 +199,9 @@ def figures(answers: Sequence[Answer], layout: Layout) -> dict[str, float]:
     """Returns what is worth knowing of a rollout; the same on every rank.
 
     ``reward``, ``sampledAccuracy``, ``truncation``, ``unread``, ``timeouts`` and ``rewarded``
-    (reward above 0) are shares of the answers; lengths are tokens; ``uniqueAnswers`` counts
-    different texts.
+    (reward above 0) are shares of the answers; lengths are tokens; ``uniqueTexts`` is the number of
+    different texts by that of answers. ``uniqueValues``, where each question has several answers,
+    is how many different values these have, a mean over the questions.
     """
     rows = [
         (
@@ -214,12 +222,23 @@ def figures(answers: Sequence[Answer], layout: Layout) -> dict[str, float]:
     count, *sums = distributed.summed([sum(column) for column in zip(*rows, strict=True)], layout)
     *shares, query, query_2, length, length_2 = (value / count for value in sums)
     names = ("reward", "sampledAccuracy", "truncation", "unread", "timeouts", "rewarded")
-    texts = distributed.everyone({answer.text for answer in answers}, layout)
+    said = [(answer.problem.id, answer.grade.value, answer.text) for answer in answers]
+    everything = [row for rank in distributed.everyone(said, layout) for row in rank]
     return {
         **dict(zip(names, shares, strict=True)),
         "queryLength": query,
         "queryLengthStd": max(0.0, query_2 - query**2) ** 0.5,
         "answerLength": length,
         "answerLengthStd": max(0.0, length_2 - length**2) ** 0.5,
-        "uniqueAnswers": len(set().union(*texts)),
+        "uniqueTexts": len({text for *_, text in everything}) / count,
+        **_unique_values([(question, value) for question, value, _ in everything]),
     }
+
+
+def _unique_values(answers: Sequence[tuple[str, str | None]]) -> dict[str, float]:
+    """Returns the figure of that name from question and value of each answer."""
+    counts = Counter(question for question, _ in answers)
+    if min(counts.values()) == 1:
+        return {}
+    read = {(question, value) for question, value in answers if value is not None}
+    return {"uniqueValues": len(read) / len(counts)}

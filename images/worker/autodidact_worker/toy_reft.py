@@ -14,7 +14,7 @@ function of the seed.
 """
 
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 
@@ -89,22 +89,39 @@ def write_model(folder: Path, seed: int) -> None:
     """Writes an untrained model with its tokenizer as Hugging Face does.
 
     A Llama of 0.11 million parameters. A token is a character, or one of the fixed phrases around
-    question and answer, so that a row has at most 18 tokens. The weights are drawn here, one
-    parameter after the other: what a library does when it builds a model changes nothing.
+    question and answer, so that a row has at most 18 tokens.
+    """
+    before, behind = answers.prompt("?", "language").split("?")
+    write_llama(folder, seed, (before, behind, answers.TRIGGER), CHARACTERS, POSITIONS)
+
+
+def write_llama(
+    folder: Path, seed: int, phrases: Sequence[str], characters: Sequence[str], positions: int
+) -> None:
+    """Writes an untrained Llama of two layers and its tokenizer as Hugging Face does.
+
+    The weights are drawn here, one parameter after the other: what a library does when it builds a
+    model changes nothing.
+
+    Args:
+        folder: Where to.
+        seed: Of the weights.
+        phrases: Texts that are one token.
+        characters: The other tokens.
+        positions: Tokens of a row at most.
     """
     import torch  # noqa: PLC0415 - seconds to import, and rows need none of it
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM  # noqa: PLC0415
 
-    phrases = _phrases()
-    tokenizer = toy.tokenizer(phrases, CHARACTERS, POSITIONS)
+    tokenizer = toy.tokenizer(phrases, characters, positions)
     ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     config = LlamaConfig(
-        vocab_size=len(toy.SPECIAL) + len(phrases) + len(CHARACTERS),
+        vocab_size=len(toy.SPECIAL) + len(phrases) + len(characters),
         hidden_size=64,
         intermediate_size=192,
         num_hidden_layers=2,
         num_attention_heads=4,
-        max_position_embeddings=POSITIONS,
+        max_position_embeddings=positions,
         tie_word_embeddings=True,
         bos_token_id=None,
         dtype="float32",
@@ -120,12 +137,6 @@ def write_model(folder: Path, seed: int) -> None:
     model.generation_config = GenerationConfig(**ends)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-def _phrases() -> tuple[str, ...]:
-    """Returns what stands before and behind the question, and before the answer."""
-    before, behind = answers.prompt("?", "language").split("?")
-    return before, behind, answers.TRIGGER
 
 
 def _split(seed: int, split: str) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from transformers import (
     set_seed,
 )
 
+from autodidact_contract.artifacts import Mean
 from autodidact_contract.stages import Training
 from autodidact_worker import models, safety
 from autodidact_worker.distributed import Layout
@@ -142,6 +143,20 @@ def order(lengths: Sequence[int], epochs: float, batch_size: int, seed: int) -> 
 def steps(rows: int, epochs: float, batch_size: int) -> int:
     """Returns the number of optimiser steps in so many passes; the last one may lack rows."""
     return math.ceil(max(1, round(epochs * rows)) / batch_size)
+
+
+WINDOW = 0.1
+"""Share of a curve, from its end, over which reported figures are means."""
+
+
+def closing_means(curve: Sequence[Mapping[str, float]], names: Iterable[str]) -> dict[str, Mean]:
+    """Returns the means of figures over the end of a curve; of those that its last line has."""
+    last = curve[-max(1, round(WINDOW * len(curve))) :]
+    return {
+        name: Mean(total=sum(line[name] for line in last), weight=len(last))
+        for name in names
+        if last and name in last[-1]
+    }
 
 
 def learning_rate(config: Training, step: int, steps: int) -> float:

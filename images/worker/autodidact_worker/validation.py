@@ -4,15 +4,16 @@ Training chooses its result here and never looks at the test split. Departure fr
 whose published code chooses the best epoch on the test split.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from autodidact_contract.records import Problem
 from autodidact_contract.stages import Sampling, Validation
-from autodidact_worker import distributed, models
+from autodidact_worker import distributed
 from autodidact_worker.distributed import Layout
+from autodidact_worker.errors import StoppedError
 from autodidact_worker.generation import Request, seed_key
 from autodidact_worker.generation.transformers import TransformersGenerator
 from autodidact_worker.grading import Grader
@@ -45,6 +46,7 @@ def measure(
     config: Validation,
     grader: Grader,
     layout: Layout,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Accuracy:
     """Returns the accuracy of greedy decoding; every rank calls it and gets the same.
 
@@ -56,25 +58,33 @@ def measure(
         config: Number of questions and length of answers.
         grader: Made with ``config.answers``; ranks grade their own share.
         layout: Whose share is ours.
+        stopping: Whether this rank was asked to stop; looked at between two batches.
 
     Raises:
         UserError: ``PromptTooLong``: a question leaves no room in the model's context.
+        StoppedError: On every rank, where any was asked to stop.
     """
     ours = problems[: config.questions][layout.rank :: layout.world]
-    limit = models.context_tokens(model)
+    generator = TransformersGenerator(model, tokenizer)
     requests = [
         Request(
             id=problem.id,
             prompt=problem.prompt,
             n=1,
             seed_key=seed_key(0, "validation", problem.id),  # greedy: there is no noise
-            max_new_tokens=_room(tokenizer, problem.prompt, config.max_new_tokens, limit),
+            max_new_tokens=generator.room(problem.prompt, config.max_new_tokens),
         )
         for problem in ours
     ]
     greedy = Sampling(temperature=0, top_p=1, max_new_tokens=config.max_new_tokens)
-    with evaluating(model):
-        found = TransformersGenerator(model, tokenizer).generate(requests, greedy)
+    try:
+        with evaluating(model):
+            found = generator.generate(requests, greedy, stopping=stopping)
+    except StoppedError:
+        found = []
+    stopped, _ = distributed.agreed(len(found) < len(ours), False, layout)
+    if stopped:
+        raise StoppedError
     answers = [completions[0] for completions in found]
     grades = grader.grade(
         [(problem, answer.text) for problem, answer in zip(ours, answers, strict=True)]
@@ -88,13 +98,6 @@ def measure(
         layout,
     )
     return Accuracy(correct=round(correct), asked=round(asked), cut=round(cut))
-
-
-def _room(tokenizer: Any, prompt: str, new: int, limit: int | None) -> int:
-    """Tokens an answer may have; at least one, for sampling to refuse a prompt that is too long."""
-    if limit is None:
-        return new
-    return max(1, min(new, limit - len(models.prompt_ids(tokenizer, prompt))))
 
 
 @contextmanager

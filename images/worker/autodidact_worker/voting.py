@@ -74,7 +74,7 @@ def vote_curve(
     Args:
         values: Values of each question's answers in the order of sampling.
         golds: Value of each question's gold answer, see ``answers.read_gold``.
-        ks: Numbers of answers; see ``powers_of_two``.
+        ks: Numbers of answers; see ``checkpoints``.
         rules: See ``majority``.
         same: See ``majority``.
     """
@@ -90,6 +90,11 @@ def vote_curve(
             vote, _ = votes.leader()
             right[k] += vote is not None and equal(gold, vote)
     return {k: count / len(golds) for k, count in right.items()} if golds else {}
+
+
+def checkpoints(samples: int) -> tuple[int, ...]:
+    """Returns after how many samples a vote is looked at: 1, 2, 4, ... and all."""
+    return tuple(sorted({*powers_of_two(samples), samples} - {0}))
 
 
 def powers_of_two(n: int) -> tuple[int, ...]:

@@ -113,20 +113,20 @@ def _prepare(spec: ReFTSpec, split: str, *, together: bool) -> Stage:
         ),
         job=IMPORT if together else "prepare",
         inputs=inputs,
-        checks=(
-            Check(
-                reason="SplitsOverlap",
-                figure="number of questions that are in the training split as well",
-                numerator="overlap",
-                limit=0,
-                at_least=False,
-                action="Warn",
-                advice="accuracies on them say nothing about new questions; remove them",
-            ),
-        )
-        if split != "train"
-        else (),
+        # Targets are run as programs where there are any.
+        checks=_sandbox_checks(spec) if split == "train" else (_OVERLAP,),
     )
+
+
+_OVERLAP = Check(
+    reason="SplitsOverlap",
+    figure="number of questions that are in the training split as well",
+    numerator="overlap",
+    limit=0,
+    at_least=False,
+    action="Warn",
+    advice="accuracies on them say nothing about new questions; remove them",
+)
 
 
 def _validation(spec: ReFTSpec, **changes: object) -> s.Validation:
@@ -146,6 +146,7 @@ def _warm_up(spec: ReFTSpec) -> Stage:
     # What the schedule of k epochs ends in is the warm-up, be it the best of them or not.
     validation = _validation(spec, until=wanted.until_accuracy, keep="last")
     return _training_stage(
+        spec,
         WARM_UP,
         s.TrainSft.model_validate(
             {
@@ -156,21 +157,19 @@ def _warm_up(spec: ReFTSpec) -> Stage:
         ),
         {"model": "import-model"},
         iteration=0,
-        checks=(
-            *gate(
-                spec.gates.min_warm_up_accuracy,
-                reason="WarmUpTooWeak",
-                figure="accuracy on the validation questions",
-                metric="accuracy",
-                at_least=True,
-                advice="warm up for longer (warmUp.stopEpochs, warmUp.untilAccuracy)",
-            ),
-            *_sandbox_checks(spec),
+        checks=gate(
+            spec.gates.min_warm_up_accuracy,
+            reason="WarmUpTooWeak",
+            figure="accuracy on the validation questions",
+            metric="accuracy",
+            at_least=True,
+            advice="warm up for longer (warmUp.stopEpochs, warmUp.untilAccuracy)",
         ),
     )
 
 
 def _training_stage(
+    spec: ReFTSpec,
     name: str,
     config: s.TrainSft | s.TrainPpo | s.TrainGrpo | s.TrainOnlineSt,
     inputs: dict[str, str],
@@ -186,7 +185,7 @@ def _training_stage(
         inputs={"questions": "prepare-train", "validation": "prepare-validation", **inputs},
         compute="train",
         training=True,
-        checks=checks,
+        checks=(*checks, *_sandbox_checks(spec)),
     )
 
 
@@ -211,9 +210,7 @@ def _reinforced(spec: ReFTSpec, fields: Ppo | Grpo) -> dict[str, object]:
 
 def _reinforce(spec: ReFTSpec) -> Stage:
     config = _ppo(spec) if spec.algorithm == "ppo" else _grpo(spec)
-    return _training_stage(
-        REFT, config, {"model": WARM_UP}, checks=(*_health(spec), *_sandbox_checks(spec))
-    )
+    return _training_stage(spec, REFT, config, {"model": WARM_UP}, checks=_health(spec))
 
 
 def _ppo(spec: ReFTSpec) -> s.TrainPpo:
@@ -274,20 +271,24 @@ def _health(spec: ReFTSpec) -> tuple[Check, ...]:
 
 
 def _sandbox_checks(spec: ReFTSpec) -> tuple[Check, ...]:
-    """Says which layer of the sandbox a node did not have; the ones it cannot do without fail."""
+    """Names the layers of the sandbox that nodes did not have, of every stage that runs programs.
+
+    A stage fails where a layer is missing that it cannot do without.
+    """
     if spec.reasoning != "program":
         return ()
-    return (
+    return tuple(
         Check(
             reason="SandboxIncomplete",
-            figure="number of sandbox layers that the node did not have",
-            numerator="sandbox-missing",
+            figure=f"number of pods without the sandbox layer {layer}",
+            numerator=f"sandbox-without-{layer}",
             limit=0,
             at_least=False,
             action="Warn",
-            advice="the stage's log names them; programs ran under all others. A ComputeProfile "
-            "with sandbox: required refuses such nodes",
-        ),
+            advice="programs ran under all others; a ComputeProfile with sandbox: required "
+            "refuses such nodes",
+        )
+        for layer in s.SANDBOX_LAYERS
     )
 
 
@@ -300,17 +301,23 @@ def sft_epochs(spec: ReFTSpec) -> float:
     same tokens is not counted, nor is a separate value network.
     """
     wanted = spec.rollouts
-    answers = 1 if isinstance(wanted, Ppo) else wanted.group_size
     fixed = 2 if isinstance(wanted, Grpo) and wanted.passes == 1 else 3
-    return wanted.epochs * answers * (fixed + 3 * wanted.passes) / 3
+    return wanted.epochs * _group(spec) * (fixed + 3 * wanted.passes) / 3
+
+
+def _group(spec: ReFTSpec) -> int:
+    """Returns how many answers to a question a rollout has."""
+    return 1 if isinstance(spec.rollouts, Ppo) else spec.rollouts.group_size
 
 
 def _baseline(spec: ReFTSpec, name: str) -> list[Stage]:
     if name == "sft":
         return [_sft(spec, BASELINES[name], spec.warm_up, sft_epochs(spec), {"model": WARM_UP})]
     if name == "online-self-training":
-        config = s.TrainOnlineSt.model_validate(_online(spec, spec.rollouts))
-        return [_training_stage(BASELINES[name], config, {"model": WARM_UP})]
+        config = s.TrainOnlineSt.model_validate(
+            {**_online(spec, spec.rollouts), "epochs": spec.rollouts.epochs * _group(spec)}
+        )
+        return [_training_stage(spec, BASELINES[name], config, {"model": WARM_UP})]
     build = Stage(
         name="build-self-training",
         config=s.BuildSelfTraining(seed=spec.seed, keep=spec.self_training.keep),
@@ -328,7 +335,7 @@ def _sft(
     config = s.TrainSft.model_validate(
         {**training(spec, fields), "epochs": epochs, "validation": _validation(spec)}
     )
-    return _training_stage(name, config, inputs)
+    return _training_stage(spec, name, config, inputs)
 
 
 def _sample(
@@ -348,6 +355,7 @@ def _sample(
         inputs={"model": model, "questions": f"prepare-{split}"},
         compute="generate",
         shards=spec.shards,
+        checks=_sandbox_checks(spec),
     )
 
 

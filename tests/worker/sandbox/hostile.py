@@ -159,7 +159,7 @@ def fill(source: str, values: Mapping[str, Any]) -> str:
     return re.sub(r"@([A-Z_]+)@", lambda match: str(values[match[1]]), source)
 
 
-def _heard(listeners: Mapping[str, socket.socket]) -> list[str]:
+def heard(listeners: Mapping[str, socket.socket]) -> list[str]:
     """Returns the listeners that somebody spoke to."""
     heard = []
     for name, end in listeners.items():
@@ -171,7 +171,7 @@ def _heard(listeners: Mapping[str, socket.socket]) -> list[str]:
     return heard
 
 
-def _state(scratch: Path) -> dict[str, Any]:
+def state(scratch: Path) -> dict[str, Any]:
     """Returns names, contents and attributes of all that was planted."""
     return {
         str(path): (path.read_text() if path.is_file() else "", *_attributes(path))
@@ -184,7 +184,7 @@ def _attributes(path: Path) -> tuple[int, ...]:
     return found.st_mode, found.st_uid, found.st_nlink, found.st_size, found.st_mtime_ns
 
 
-def _marked(mark: str, folder: Path) -> list[str]:
+def marked(mark: str, folder: Path) -> list[str]:
     """Returns files of that name at the places where programs try to make some."""
     library = Path(os.__file__).parent
     places = [Path.cwd(), Path.home(), library, *map(Path, _PLACES)]
@@ -210,7 +210,7 @@ def attack(folder: Path, part: str, without: list[str]) -> dict[str, Any]:
             Program(program.name, fill(program.source, values), program.statuses)
             for program in chosen(part)
         ]
-        before = _state(values["SCRATCH"])
+        before = state(values["SCRATCH"])
         processes = {child.pid for child in psutil.Process().children(recursive=True)}
         begin = time.monotonic()
         with Sandbox(LIMITS, RUNNERS, False, without=without, folder=temporary) as sandbox:
@@ -228,10 +228,10 @@ def attack(folder: Path, part: str, without: list[str]) -> dict[str, Any]:
             ],
             "secret": values["secret"],
             "honest": [asdict(result) for result in results[1::2]],
-            "heard": _heard(values["listeners"]),
+            "heard": heard(values["listeners"]),
             "sentinel": values["sentinel"].poll(),
-            "changed": [] if _state(values["SCRATCH"]) == before else ["scratch"],
-            "marked": _marked(values["MARK"], folder),
+            "changed": [] if state(values["SCRATCH"]) == before else ["scratch"],
+            "marked": marked(values["MARK"], folder),
             "left": [path.name for path in temporary.iterdir()],
             "processes": sorted(children ^ processes),
         }

@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from autodidact_worker.errors import UserError
+from autodidact_worker.errors import StageError, UserError
 from autodidact_worker.sandbox import pool, probe
-from autodidact_worker.sandbox.pool import NUMERIC, Limits, Ran, Sandbox
+from autodidact_worker.sandbox.pool import NUMERIC, Layers, Limits, Ran, Sandbox
 
 PATIENT = Limits(seconds=60.0)
 _WORKER = """
@@ -258,3 +258,50 @@ def test_a_failed_trial_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
         Sandbox(PATIENT, 1, False, without=("namespaces",)),
     ):
         pass
+
+
+def test_a_slow_start_is_worth_another_attempt(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A machine may be busy: the stage is retried, and nothing is left of the runner."""
+    monkeypatch.setattr(pool, "_START_S", 0.0)
+    sandbox = Sandbox(PATIENT, 1, False, without=("namespaces",), folder=tmp_path)
+    with pytest.raises(StageError, match="was not ready after 0 s; another attempt") as raised:
+        sandbox.__enter__()
+    assert (raised.value.code, raised.value.reason) == ("retry", "SandboxNotStarted")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_trial_out_of_time_is_worth_another_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says nothing about the machine's layers."""
+    monkeypatch.setattr(probe, "source", lambda *_: "while True: pass")
+    with (
+        pytest.raises(StageError, match="lost at its trial") as raised,
+        Sandbox(Limits(seconds=0.5), 1, False, without=("namespaces",)),
+    ):
+        pass
+    assert raised.value.code == "retry"
+
+
+def test_what_any_runner_lacks_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of two runners, and the successor of one, count as the last one does."""
+    full, less = (
+        Layers(in_force=("landlock-7", "seccomp")),
+        Layers(in_force=("seccomp",), missing={"landlock": "lost"}),
+    )
+    found = [less, full, Layers(in_force=("landlock-7",), missing={"rlimits": "gone"})]
+    monkeypatch.setattr(Sandbox, "_tried", lambda *_: found.pop(0))
+    with Sandbox(PATIENT, 2, False, without=("namespaces",)) as two:
+        assert two.layers == less
+        two._replace(two._runners[0])
+        assert two.layers == Layers(missing={"landlock": "lost", "rlimits": "gone"})
+
+
+def test_the_kernel_ends_runners_first() -> None:
+    """Where memory runs out, not the training that waits for them."""
+    before = psutil.Process().children(recursive=True)
+    with Sandbox(PATIENT, 1, False, without=("namespaces",)):
+        mine = [p for p in psutil.Process().children(recursive=True) if p not in before]
+        scores = {Path(f"/proc/{process.pid}/oom_score_adj").read_text() for process in mine}
+    assert "1000\n" in scores
+    assert Path("/proc/self/oom_score_adj").read_text() != "1000\n"

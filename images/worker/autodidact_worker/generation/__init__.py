@@ -121,6 +121,15 @@ class Generator(ABC):
         """Returns whether prompt and new tokens together fit the model's context."""
         return self._leaves_room(len(self._tokens(prompt)), sampling.max_new_tokens)
 
+    def room(self, prompt: str, new: int) -> int:
+        """Returns how many of ``new`` tokens the model's context leaves for a completion.
+
+        At least one, so that ``generate`` refuses a prompt that leaves none, and names it.
+        """
+        if self._context is None:
+            return new
+        return max(1, min(new, self._context - len(self._tokens(prompt))))
+
     def generate(
         self,
         requests: Sequence[Request],

@@ -23,8 +23,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, get_args
 
-from autodidact_worker.errors import UserError
-from autodidact_worker.sandbox import probe, trees
+from autodidact_worker.errors import StageError, UserError
+from autodidact_worker.sandbox import probe, processors, trees
 from autodidact_worker.sandbox.runner import ENDINGS, LENGTH, RESULT, Limits, receive
 
 __all__ = ["NUMERIC", "Layers", "Limits", "Ran", "Sandbox", "Status"]
@@ -81,7 +81,7 @@ class Layers:
     """What keeps programs in.
 
     Attributes:
-        in_force: Layers that a trial found at work.
+        in_force: Layers that a trial found at work, in every runner.
         missing: The others, and why.
     """
 
@@ -112,7 +112,8 @@ class Sandbox:
 
         Args:
             limits: What a program may use. All runners together may use that times ``workers``.
-            workers: Number of runners; by default one per processor this process may use.
+            workers: Number of runners; by default this process's share of the processors, see
+                ``processors``.
             required: Whether to refuse when any layer is missing; by default whether
                 ``AUTODIDACT_SANDBOX`` is ``required``.
             without: Layers that are not even tried: ``namespaces``, ``landlock``, ``seccomp``.
@@ -123,7 +124,7 @@ class Sandbox:
         self.layers = Layers()
         self._limits = limits
         self._required = required
-        self._count = workers or len(os.sched_getaffinity(0))
+        self._count = workers or processors.share()
         self._without = tuple(without)
         self._parent = folder
         self._runners: list[_Runner] = []
@@ -133,6 +134,7 @@ class Sandbox:
 
         Raises:
             UserError: Programs cannot be kept in on this machine, or not as well as required.
+            StageError: A runner ended or took too long, as it may on a busy machine.
         """
         self._folder = tempfile.TemporaryDirectory(
             prefix="autodidact-programs-", dir=self._parent, ignore_cleanup_errors=True
@@ -168,6 +170,7 @@ class Sandbox:
         Raises:
             RuntimeError: The sandbox is not open.
             UserError: A runner had to be replaced and its successor cannot keep programs in.
+            StageError: Or did not start.
 
         After any exception the sandbox is closed.
         """
@@ -211,8 +214,7 @@ class Sandbox:
 
     def _start(self) -> None:
         self._runners = [self._runner(number) for number in range(self._count)]
-        for runner in self._runners:
-            self.layers = self._tried(runner)
+        self.layers = _common([self._tried(runner) for runner in self._runners])
 
     def _runner(self, number: int) -> "_Runner":
         root = Path(self._folder.name) / f"runner-{number}"
@@ -225,7 +227,7 @@ class Sandbox:
         runner.stop()
         successor = self._runner(runner.number)
         self._runners[runner.number] = successor
-        self._tried(successor)
+        self.layers = _common([self.layers, self._tried(successor)])
         return successor
 
     def _tried(self, runner: "_Runner") -> Layers:
@@ -233,12 +235,15 @@ class Sandbox:
 
         Raises:
             UserError: Layers are missing, or do not do what they should.
+            StageError: There was no answer, or not in time.
         """
         layers = runner.layers()
         self._check(layers)
         with tempfile.NamedTemporaryFile(dir=self._folder.name) as outside:
             runner.give(probe.source(outside.name, platform.node(), layers.in_force).encode())
             found = runner.result()
+        if runner.lost or found.status == "timeout":
+            raise StageError("SandboxNotStarted", f"a runner was lost at its trial; {_BUSY}")
         if found.status != "ok" or found.value != probe.PASSED:
             raise UserError(
                 "SandboxUnavailable",
@@ -275,6 +280,19 @@ _REMEDY = (
     "use nodes with Linux 5.13 or later, Landlock among its security modules, and a seccomp profile "
     "that permits both, such as RuntimeDefault"
 )
+_BUSY = (
+    "another attempt may do; if not, give the stage more processors or memory in the ComputeProfile"
+)
+
+
+def _common(found: Sequence[Layers]) -> Layers:
+    """Returns what is in force in all runners, and missing in any of them."""
+    missing = {name: reason for layers in found for name, reason in layers.missing.items()}
+    first, *rest = (layers.in_force for layers in found)
+    return Layers(
+        in_force=tuple(name for name in first if all(name in other for other in rest)),
+        missing=missing,
+    )
 
 
 def _list(missing: Mapping[str, str]) -> str:
@@ -322,12 +340,17 @@ class _Runner:
 
         Raises:
             UserError: It failed.
+            StageError: It ended, or took too long, without a word.
         """
         message = self._wait()
-        answer: dict[str, Any] = json.loads(message) if message else {}
+        if message is None:
+            reason = "ended" if self.left_s else f"was not ready after {_START_S:.0f} s"
+            raise StageError("SandboxNotStarted", f"a runner {reason}; {_BUSY}")
+        answer: dict[str, Any] = json.loads(message)
         if "in_force" not in answer:
-            reason = answer.get("error", "it ended, or took too long, without a word")
-            raise UserError("SandboxUnavailable", f"a runner did not start: {reason}; {_REMEDY}")
+            raise UserError(
+                "SandboxUnavailable", f"a runner did not start: {answer['error']}; {_REMEDY}"
+            )
         return Layers(in_force=tuple(answer["in_force"]), missing=answer["missing"])
 
     def give(self, program: bytes) -> None:

@@ -96,6 +96,7 @@ def start() -> NoReturn:
     limits, root = Limits(**settings["limits"]), Path(settings["root"])
     if os.fork():
         _keep(root)
+    _go_first()
     try:
         _import(settings["packages"])
         lock, layers = _lock_in(limits, root, settings["packages"].values(), settings["without"])
@@ -159,6 +160,12 @@ def _keep(root: Path) -> NoReturn:
         trees.remove(root)
         root.parent.rmdir()
     os._exit(0)
+
+
+def _go_first() -> None:
+    """Has the kernel end this process and its programs, not the worker, where memory runs out."""
+    with suppress(OSError):  # without /proc, or where it is read only
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _import(packages: Mapping[str, str]) -> None:

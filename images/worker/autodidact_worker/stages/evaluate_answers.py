@@ -35,18 +35,13 @@ def run(context: Context) -> Output:
             rows.write(context.out / part_name("verdicts", number), verdicts)
             for row in verdicts:
                 _count(counts, row)
-                ks = checkpoints(row.samples)
+                ks = voting.checkpoints(row.samples)
                 curve.update(k for k, right in zip(ks, row.curve, strict=True) if right)
             context.progress(counts["questions"], counts["questions"])
     return Output(counts=counts, metrics=_metrics(counts, {k: curve[k] for k in ks}))
 
 
 COUNTS = ("questions", "greedy", "greedy-correct", "votes", "vote-correct", "valid")
-
-
-def checkpoints(samples: int) -> tuple[int, ...]:
-    """Returns after how many samples the vote is looked at: 1, 2, 4, ... and all."""
-    return tuple(sorted({*voting.powers_of_two(samples), samples} - {0}))
 
 
 def verdict(
@@ -65,7 +60,7 @@ def verdict(
     right = {row.value: row.correct for row in voters}
     vote, votes = voting.majority(values, rules, same)
     gold = samples[0].gold
-    ks = checkpoints(len(voters))
+    ks = voting.checkpoints(len(voters))
     curve = voting.vote_curve([values], [gold], ks, rules, same)
     return Verdict(
         question_id=samples[0].question_id,

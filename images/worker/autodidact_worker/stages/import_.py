@@ -31,6 +31,7 @@ from autodidact_worker import (
     templates,
     toy,
     toy_reft,
+    toy_reft_program,
 )
 from autodidact_worker.errors import UserError
 from autodidact_worker.frame import Context, Output
@@ -83,6 +84,9 @@ TOYS = {
     ),
     "reft": Toy(write_model=toy_reft.write_model, data=toy_reft.DATA, names=_SPLITS),
     "reft-uniform": Toy(write_model=toy_reft.write_model, data=toy_reft.UNIFORM, names=_SPLITS),
+    "reft-program": Toy(
+        write_model=toy_reft_program.write_model, data=toy_reft_program.DATA, names=_SPLITS
+    ),
 }
 """Built-in tasks by the first part of the URI."""
 

@@ -28,7 +28,8 @@ def run(context: Context) -> Output:
 
     Counts: ``rows``; ``duplicates``, questions that came before; ``overlap``, those that are in
     ``others`` as well; ``too-long``, rows that training cuts; ``unproven``, targets that do not
-    lead to the gold answer when they are graded as answers are.
+    lead to the gold answer when they are graded as answers are; and what the sandbox lacks, see
+    ``Grader.counts``.
 
     Raises:
         UserError: ``UnreadableAnswers``, ``MissingReasoning``, ``PromptTooLong``, or
@@ -93,7 +94,7 @@ def _prove(context: Context, problems: list[Problem]) -> dict[str, int]:
                 if not grade.correct:
                     bad[row.id] = f"{grade.value} ({grade.reason}) instead of {row.answer[:40]}"
             context.progress(done, len(problems))
-        missing = grader.counts().get("sandbox-missing", 0)
+        lacking = {k: v for k, v in grader.counts().items() if k.startswith("sandbox-")}
     if len(bad) == len(problems):
         raise UserError(
             "UnprovenReasoning",
@@ -103,7 +104,7 @@ def _prove(context: Context, problems: list[Problem]) -> dict[str, int]:
         )
     if bad:
         log.warning("reasoning does not lead to the gold answer: %s", questions.named(bad))
-    return {"unproven": len(bad), "sandbox-missing": missing}
+    return {"unproven": len(bad), "sandbox-missing": 0, **lacking}
 
 
 def _chunks(problems: Sequence[Problem]) -> Iterator[tuple[int, Sequence[Problem]]]:
@@ -115,5 +116,5 @@ def _chunks(problems: Sequence[Problem]) -> Iterator[tuple[int, Sequence[Problem
 
 def _warned(ids: list[str], what: str) -> int:
     if ids:
-        log.warning("%d questions %s: %s", len(ids), what, ", ".join(ids[: questions.SHOWN]))
+        log.warning("%d questions %s: %s", len(ids), what, questions.shown(ids))
     return len(ids)

@@ -24,7 +24,8 @@ def run(context: Context) -> Output:
     ``unique-texts``, of a question's samples; and the grader's.
 
     Raises:
-        UserError: ``PromptTooLong``: a prompt and ``max_new_tokens`` exceed the model's context.
+        UserError: ``PromptTooLong``: a prompt leaves no room in the model's context. Where one
+            leaves less than ``max_new_tokens`` its answers are cut there, as in training.
         StoppedError: Between two batches.
     """
     config: Sample = context.config
@@ -75,6 +76,7 @@ def _answer(
                 prompt=row.prompt,
                 n=count,
                 seed_key=seed_key(config.seed, config.stage, row.id),
+                max_new_tokens=generator.room(row.prompt, config.sampling.max_new_tokens),
             )
             for row in problems
         ]

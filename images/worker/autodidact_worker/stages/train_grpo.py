@@ -28,7 +28,7 @@ def run(context: Context) -> Output:
     distributed.join(layout)
     begin = training.start(context.inputs["model"].path, config, layout)
     problems = rows.read(context.inputs["questions"].path / rows.DATA, Problem)
-    with Grader(config.answers) as grader, Grader(config.validation.answers) as examiner:
+    with Grader(config.answers) as grader, grader.beside(config.validation.answers) as examiner:
         epoch_rounds = len(problems) / config.batch_size
         measuring = Measuring(
             context, ByAccuracy(context, config.validation, examiner, epoch_rounds)

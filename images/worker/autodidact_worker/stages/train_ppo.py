@@ -120,7 +120,10 @@ class Ppo:
         """Learns from our share of a rollout and returns figures of it."""
         config, plan = self._config, self._plan
         experiences, figures = self._look_back(answers)
-        warming_up = steps.taken < config.value_warmup_steps * plan.steps // plan.rollouts
+        warm_up = config.value_warmup_steps * plan.steps // plan.rollouts
+        warming_up = steps.taken < warm_up
+        if steps.taken == warm_up > 0:
+            self._engine.begin_anew()
         for _ in range(config.passes):
             for first in range(0, len(experiences), plan.accumulation):
                 mini_batch = experiences[first : first + plan.accumulation]

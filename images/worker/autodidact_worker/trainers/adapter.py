@@ -3,9 +3,7 @@
 import json
 import logging
 import math
-import os
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,9 @@ import transformers
 from transformers import PrinterCallback, TrainerCallback
 
 from autodidact_worker import adapters, checkpoints, distributed
-from autodidact_worker.checkpoints import Checkpoints
+from autodidact_worker.checkpoints import Checkpoints, Interval
 from autodidact_worker.distributed import Layout
-from autodidact_worker.errors import UserError
+from autodidact_worker.errors import StoppedError, UserError
 from autodidact_worker.frame import Context
 from autodidact_worker.trainers.measuring import Measuring
 from autodidact_worker.training import Start, learning_rate
@@ -44,6 +42,7 @@ class Adapter:
         round_steps: Steps that belong together; checkpoints and measurements lie between rounds.
         trained: Numbers that are trained.
         ended: Whether the training is over before its last step, for its result is reached.
+        stopped: Whether it was asked to stop, and has.
     """
 
     ours: Context
@@ -55,6 +54,7 @@ class Adapter:
     trained: int
     round_steps = 1
     ended = False
+    stopped = False
 
     def adapt(
         self: Any,
@@ -110,12 +110,31 @@ class Adapter:
         self.control.should_training_stop = True
         self.control.should_save = False
 
+    def stop(self: Any) -> None:
+        """Saves and stops after this step; what was to be measured is measured on resumption."""
+        self.stopped = True
+        self.control.should_evaluate = False
+        self.control.should_save = not self.ended  # see ``end``
+        self.control.should_training_stop = True
+
+    def owes(self: Any) -> bool:
+        """Returns whether the model as it is now is to be measured, and has not been."""
+        step, measuring = self.state.global_step, self.measuring
+        if measuring is None or measuring.step == step or step % self.round_steps:
+            return False
+        last = step == self.state.max_steps
+        return not step or measuring.yardstick.is_due(step // self.round_steps, last=last)
+
     def _evaluate(self: Any, *_: Any, **__: Any) -> dict[str, float]:
         """Measures as we do, where transformers would: after logging a step, before saving it."""
         self.control.should_evaluate = False  # or the end of the epoch would do it again
-        self.measuring.measure(self, self.layout)
-        if self.measuring.yardstick.enough:
-            self.end()
+        try:
+            self.measuring.measure(self, self.layout)
+        except StoppedError:
+            self.stop()
+        else:
+            if self.measuring.yardstick.enough:
+                self.end()
         return {}
 
     def _send_telemetry(self) -> None:
@@ -187,14 +206,13 @@ class _Watch(TrainerCallback):
     def __init__(self, trainer: Any) -> None:
         self._trainer = trainer
         self._context: Context = trainer.ours
-        self._interval_s = float(os.environ.get("AUTODIDACT_CHECKPOINT_SECONDS", "600"))
-        self._saved_at = time.monotonic()
+        self._interval = Interval()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        """Compares what trains with what was asked, and measures what it starts from."""
+        """Compares what trains with what was asked, and measures what it starts from, or owes."""
         trainer = self._trainer
         distributed.check_engine(trainer, trainer.layout)
-        if trainer.measuring is not None and state.global_step == 0:
+        if trainer.owes():
             trainer.measuring.measure(trainer, trainer.layout)
             if trainer.measuring.yardstick.enough:
                 trainer.end()
@@ -205,17 +223,15 @@ class _Watch(TrainerCallback):
         trainer, step = self._trainer, state.global_step
         if step % trainer.round_steps:
             return
-        last, rounds = step == state.max_steps, step // trainer.round_steps
-        measuring = trainer.measuring
-        control.should_evaluate = measuring is not None and measuring.yardstick.is_due(
-            rounds, last=last
-        )
-        due = time.monotonic() - self._saved_at >= self._interval_s
-        stop, save = distributed.agreed(self._context.stopping(), due, trainer.layout)
-        if not last and (stop or save):
+        last = step == state.max_steps
+        control.should_evaluate = trainer.owes()
+        stopping = self._context.stopping()
+        stop, save = distributed.agreed(stopping, self._interval.over, trainer.layout)
+        if stop and not last:
+            trainer.stop()
+        elif save and not last:
             control.should_save = True
-            control.should_training_stop = stop
-            self._saved_at = time.monotonic()
+            self._interval.restart()
 
     def on_log(self, args: Any, state: Any, control: Any, **rest: Any) -> None:  # noqa: ARG002
         """Reports, and refuses to go on with a loss that is no number."""

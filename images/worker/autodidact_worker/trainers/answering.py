@@ -33,6 +33,7 @@ class ByAccuracy:
         self.problems = rows.read(context.inputs["validation"].path / rows.DATA, Problem)
         self._measurements = Measurements(config)
         self._config, self._grader, self._epoch_rounds = config, grader, epoch_rounds
+        self._stopping = context.stopping
         self._counted: dict[str, int] = {}
 
     @property
@@ -52,7 +53,7 @@ class ByAccuracy:
     def measure(self, model: Any, tokenizer: Any, step: int, layout: Layout) -> bool:
         """Measures a model's accuracy and returns whether it is the one to keep."""
         found = validation.measure(
-            model, tokenizer, self.problems, self._config, self._grader, layout
+            *(model, tokenizer, self.problems, self._config, self._grader, layout, self._stopping)
         )
         log.info("accuracy=%.3f step=%d cut=%d", found.value, step, found.cut)
         return self._measurements.add(step, found.value)
@@ -69,7 +70,7 @@ class ByAccuracy:
         """Returns which model is kept, and its accuracy."""
         step, accuracy = self._result
         asked = min(len(self.problems), self._config.questions)
-        # A gate reads the second; where a sandbox lacks something the graders' count has it.
+        # Where a sandbox lacks something the graders' count has it.
         return {"keptStep": step, "sandbox-missing": 0}, {
             "accuracy": Mean(total=accuracy * asked, weight=asked)
         }

@@ -34,6 +34,7 @@ from autodidact_worker.frame import Context, Output
 from autodidact_worker.generation import Completion
 from autodidact_worker.grading import Grade, Grader
 from autodidact_worker.rollouts import Sampler, Visit
+from autodidact_worker.timing import Clock
 from autodidact_worker.trainers import loop
 from autodidact_worker.trainers.adapter import Adapter
 from autodidact_worker.trainers.measuring import Measuring
@@ -108,7 +109,7 @@ def train(
     )
     kl = trainer.last_kl()
     last = {} if kl is None else {"lastKl": Mean(total=kl)}
-    return replace(found, metrics={**found.metrics, **last})
+    return replace(found, metrics={**found.metrics, **last}, seconds=rollout.seconds)
 
 
 def arguments(context: Context, layout: Layout) -> GRPOConfig:
@@ -169,6 +170,7 @@ class Tally:
         rewarded: Whether any reward was above 0.
         ended: Whether any answer ended by itself.
         graded: What this rank's graders of earlier attempts counted.
+        seconds: Wall time of sampling and reward on this rank.
     """
 
     rollouts: int = 0
@@ -177,6 +179,7 @@ class Tally:
     rewarded: bool = False
     ended: bool = False
     graded: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 class Rollout:
@@ -191,7 +194,7 @@ class Rollout:
             grader: Made with ``config.answers``.
             layout: Whose share is ours.
         """
-        self.tally = Tally()
+        self.tally, self._clock = Tally(), Clock()
         self.figures: dict[str, float] = {}
         self._config, self._sampler, self._grader = config, sampler, grader
         self._layout = layout
@@ -213,12 +216,14 @@ class Rollout:
 
     def sample(self, model: Any) -> list[list[int]]:
         """Returns the tokens of our answers."""
-        self._completions = self._sampler.sample(model, self._visits)
+        with self._clock("sampling"):
+            self._completions = self._sampler.sample(model, self._visits)
         return [list(completion.ids) for completion in self._completions]
 
     def rewards(self, **_: Any) -> list[float]:
         """Returns the rewards of our answers."""
-        found = self._sampler.graded(self._visits, self._completions, self._grader, self._score)
+        with self._clock("reward"):
+            found = self._sampler.graded(self._visits, self._completions, self._grader, self._score)
         self.figures = rollouts.figures(found, self._layout)
         tally, answers = self.tally, len(found) * self._layout.world
         tally.rollouts += 1
@@ -232,13 +237,21 @@ class Rollout:
         """Returns what this rank's graders counted, earlier attempts included."""
         return grading.added(self.tally.graded, self._grader.counts())
 
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Wall time of sampling and reward on this rank, earlier attempts included."""
+        return self._clock.seconds
+
     def save(self, path: Path) -> None:
         """Writes what a resumed training needs."""
-        path.write_text(json.dumps(asdict(replace(self.tally, graded=self.graded()))))
+        path.write_text(
+            json.dumps(asdict(replace(self.tally, graded=self.graded(), seconds=self.seconds)))
+        )
 
     def load(self, path: Path) -> None:
         """Takes up what ``save`` wrote."""
         self.tally = Tally(**json.loads(path.read_text()))
+        self._clock = Clock(self.tally.seconds)
 
     def _score(self, grade: Grade, completion: Completion) -> float:
         config = self._config

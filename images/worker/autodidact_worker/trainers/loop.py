@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autodidact_contract.artifacts import Mean
 from autodidact_contract.stages import Training
 from autodidact_worker import adapters, distributed, grading, training
 from autodidact_worker.distributed import Layout
@@ -16,9 +15,6 @@ from autodidact_worker.training import Row
 
 log = logging.getLogger(__name__)
 
-WINDOW = 0.1
-"""Share of the steps, from the end, over which the reported loss is a mean."""
-
 ROLLOUT = (
     "reward",
     "sampledAccuracy",
@@ -27,7 +23,8 @@ ROLLOUT = (
     "timeouts",
     "queryLength",
     "answerLength",
-    "uniqueAnswers",
+    "uniqueTexts",
+    "uniqueValues",
 )
 """Figures of the rollout that a step learned from, see ``rollouts.figures``."""
 
@@ -104,7 +101,7 @@ def run(trainer: Any) -> None:
         trainer.train(resume_from_checkpoint=folder)
     except NothingToDo:
         log.info("the model is good enough before the first step")
-    if trainer.state.global_step < trainer.state.max_steps and not trainer.ended:
+    if trainer.stopped:
         kept = "saved" if trainer.saved else "lost, for there is no store"
         raise StoppedError(
             f"stopped by SIGTERM after step {trainer.state.global_step} of "
@@ -123,12 +120,7 @@ def output(trainer: Any, counts: Mapping[str, int]) -> Output:
         counts: What was counted of its data; what all trainings count is added.
     """
     history = history_of(trainer)
-    last = history[-max(1, round(WINDOW * len(history))) :]
-    metrics = {
-        name: Mean(total=sum(line[name] for line in last), weight=len(last))
-        for name in REPORTED
-        if last and name in last[-1]
-    }
+    metrics = training.closing_means(history, REPORTED)
     found = {
         **counts,
         "steps": len(history),

@@ -47,6 +47,9 @@ class Yardstick(Protocol):
             tokenizer: Of the model.
             step: Optimiser steps so far; at 0 it is the model that training starts from.
             layout: Whose share is ours.
+
+        Raises:
+            StoppedError: On every rank, where any was asked to stop; nothing was measured.
         """
 
     def lines(self) -> list[dict[str, float]]:
@@ -66,10 +69,16 @@ class Yardstick(Protocol):
 
 
 class Measuring:
-    """Measures a model on the way and keeps the best one's trained weights on disk."""
+    """Measures a model on the way and keeps the best one's trained weights on disk.
+
+    Attributes:
+        yardstick: What is measured.
+        step: Step of the last measurement; -1 before the first one.
+    """
 
     def __init__(self, context: Context, yardstick: Yardstick) -> None:
         self.yardstick = yardstick
+        self.step = -1
         self._best = context.scratch / BEST
 
     def measure(self, trainer: Any, layout: Layout) -> None:
@@ -77,12 +86,16 @@ class Measuring:
 
         What answers is the trainer's own model. A copy of it would not do: the trainers replace
         its ``forward`` by one that is bound to the original.
+
+        Raises:
+            StoppedError: On every rank, where any was asked to stop; nothing was measured.
         """
         step = trainer.state.global_step
         with unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator) as model:
             keep = self.yardstick.measure(
                 adapters.plain(model), trainer.processing_class, step, layout
             )
+        self.step = step
         if keep:
             _keep(trainer.accelerator.unwrap_model(trainer.model), self._best, layout)
 
@@ -95,13 +108,16 @@ class Measuring:
 
     def save(self, folder: Path, layout: Layout) -> None:
         """Writes what a resumed training needs to a checkpoint's folder; every rank its own."""
-        (folder / _state(layout)).write_text(json.dumps(self.yardstick.state()))
+        state = {"step": self.step, "yardstick": self.yardstick.state()}
+        (folder / _state(layout)).write_text(json.dumps(state))
         if self._best.exists():
             shutil.copyfile(self._best, folder / BEST)
 
     def load(self, folder: Path, layout: Layout) -> None:
         """Takes up what ``save`` wrote."""
-        self.yardstick.resume(json.loads((folder / _state(layout)).read_text()))
+        state = json.loads((folder / _state(layout)).read_text())
+        self.step = state["step"]
+        self.yardstick.resume(state["yardstick"])
         if layout.rank == 0 and (folder / BEST).exists():
             shutil.copyfile(folder / BEST, self._best)
 

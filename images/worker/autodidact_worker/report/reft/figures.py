@@ -57,6 +57,7 @@ class Arm:
         digest: Digest of its artifact; empty if it is not there.
         right: Test questions by strategy; a strategy that was not measured is missing.
         samples: Sampled answers of each test question.
+        unique: Different values of a question's samples, a mean over the questions.
         votes: Right votes by the number of samples that voted.
         reasons: Test answers by the reason of their value.
         validation: Validation accuracy of the model that was kept.
@@ -71,6 +72,7 @@ class Arm:
     digest: str = ""
     right: Mapping[str, Right] = field(default_factory=dict)
     samples: int = 0
+    unique: float | None = None
     votes: Mapping[int, int] = field(default_factory=dict)
     reasons: Mapping[str, int] = field(default_factory=dict)
     validation: float | None = None
@@ -203,6 +205,7 @@ def _position(name: str) -> tuple[int, str]:
 def _arm(inputs: Mapping[str, InputArtifact], name: str, notes: list[str]) -> Arm:
     stage = _MODELS.get(name, _REFT)
     trained = inputs.get(stage, _NOTHING)
+    sampled = inputs.get(f"sample-test-{name}", _NOTHING)
     verdicts = _read(inputs, f"evaluate-{name}", "verdicts", Verdict, notes)
     reranked = _read(inputs, f"rerank-{name}", "reranked", Reranked, notes)
     log = curves.read(stage, trained, notes) if trained is not _NOTHING else None
@@ -212,8 +215,9 @@ def _arm(inputs: Mapping[str, InputArtifact], name: str, notes: list[str]) -> Ar
         digest=trained.digest,
         right=_right(verdicts, reranked),
         samples=max((row.samples for row in verdicts), default=0),
+        unique=sampled.metrics.get("uniqueValues"),
         votes=_votes(verdicts),
-        reasons=_reasons(inputs.get(f"sample-test-{name}", _NOTHING).counts),
+        reasons=_reasons(sampled.counts),
         validation=trained.metrics.get("accuracy"),
         seen=_seen(trained),
         counts=trained.counts,
@@ -255,8 +259,7 @@ def _votes(verdicts: list[Verdict]) -> dict[int, int]:
     """Returns right votes by number of samples: 1, 2, 4, ... and all of them."""
     if not verdicts:
         return {}
-    samples = verdicts[0].samples
-    ks = sorted({*voting.powers_of_two(samples), samples} - {0})
+    ks = voting.checkpoints(verdicts[0].samples)
     curve = [row.curve for row in verdicts if len(row.curve) == len(ks)]
     if len(curve) < len(verdicts):
         return {}

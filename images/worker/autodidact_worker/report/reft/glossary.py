@@ -50,6 +50,14 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
         "section 4.3",
     ),
     (
+        "Different values",
+        (
+            "How many different values the samples of a test question have, a mean over the "
+            "questions. With 1 they all agree, right or wrong, and a vote changes nothing."
+        ),
+        "ours",
+    ),
+    (
         "95 % interval",
         (
             "Of a share: Wilson's score interval. Of a difference: Newcombe's method 10 for the "

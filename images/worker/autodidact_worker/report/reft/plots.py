@@ -35,7 +35,8 @@ _DYNAMICS: tuple[tuple[str, dict[str, str], bool], ...] = (
     ),
     ("Tokens of an answer", {"answerLength": "tokens"}, False),
     ("Losses", {"policyLoss": "policy", "valueLoss": "value", "loss": "total"}, False),
-    ("Different answers of a rollout", {"uniqueAnswers": "answers"}, False),
+    ("Different texts, of all answers", {"uniqueTexts": "texts"}, True),
+    ("Different values of a question", {"uniqueValues": "values"}, False),
     ("Questions with nothing to learn", {"groupsAllEqual": "questions"}, True),
     ("Gradient norm", {"gradNorm": "norm"}, False),
 )
