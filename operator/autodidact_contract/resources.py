@@ -64,8 +64,9 @@ class Gate(Schema):
     limit: float = doc(..., "The limit; the figure itself may be equal to it.")
     action: Literal["Stop", "Fail"] = doc(
         "Stop",
-        "Stop ends the run as Succeeded with the last good model; before the first DPO round "
-        "there is none, so that a gate always fails the run there. Fail always fails it.",
+        "Stop ends the run as Succeeded with the last good model; until a round has made one "
+        "that no gate rejects there is none, so that a gate always fails the run there. Fail "
+        "always fails it.",
     )
 
 
