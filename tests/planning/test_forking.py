@@ -103,3 +103,11 @@ def test_a_fork_has_no_warm_up() -> None:
     assert not names & {"train-sft", "train-baseline", "judge-ranked", "build-eft", "build-ranked"}
     assert graph["import-origin"].config.dump()["uri"] == "artifact://train-sft-a"
     assert graph["import-origin"].salt == ""
+
+
+def test_a_fork_brings_in_no_judgements() -> None:
+    """The model it starts from has learned from them; another fork of it needs none either."""
+    data = {"evaluations": {"uri": "s3://inputs/eft.jsonl"}}
+    assert "import-evaluations" in selfreward.graph(spec(data=data), UID).by_name
+    fork = selfreward.graph(spec(**FORK, data=data), UID, "train-sft-a")
+    assert "import-evaluations" not in fork.by_name
