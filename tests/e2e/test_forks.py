@@ -165,6 +165,13 @@ def test_local_mode_forks_too(tmp_path: Path) -> None:
         found = (tmp_path / "store").glob("local/artifacts/*/*/manifest.json")
         return {path.parts[-3]: path.read_text() for path in found}
 
+    def summary(names: set[str]) -> dict[str, Any]:
+        """What the one report among these artifacts says."""
+        [name] = [name for name in names if name.startswith("report-")]
+        [path] = (tmp_path / "store" / "local" / "artifacts" / name).glob("*/summary.json")
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
+
     run(manifests.tiny("local", PARENT))
     before = set(made())
     origin = {"run": PARENT, "iteration": 0}
@@ -176,4 +183,10 @@ def test_local_mode_forks_too(tmp_path: Path) -> None:
         for name, text in made().items()
         if name not in before and name.startswith("import-")
     ]
-    assert brought["config"]["uri"].startswith("artifact://train-sft-")
+    origin_of_m1 = brought["config"]["uri"].removeprefix("artifact://")
+    assert origin_of_m1.startswith("train-sft-")
+    parents, ours = summary(before), summary(set(made()) - before)
+    first, second = ours["models"]
+    assert (first["stage"], first["origin"]) == ("import-origin", origin_of_m1)
+    assert first["digest"] == parents["models"][0]["digest"]
+    assert second["digest"] not in ("", parents["models"][1]["digest"])

@@ -9,7 +9,7 @@ from autodidact_contract.stages import SHARDED, Import
 from autodidact_operator.plan import selfreward
 from autodidact_operator.plan.types import Graph
 from planning import builders, golden
-from planning.builders import EXAMPLES, graph, reft, spec
+from planning.builders import EXAMPLES, UID, graph, reft, spec
 
 TOY = SelfRewardSpec.model_validate(
     yaml.safe_load((EXAMPLES / "selfreward-toy.yaml").read_text())["spec"]
@@ -216,9 +216,16 @@ def test_what_may_change_is_looked_at_again(uri: str, salted: bool) -> None:
 
 
 def test_report_takes_what_there_is() -> None:
-    """The report reads every stage but the imports, and waits for none that was skipped."""
+    """The report reads every stage but what was given, and waits for none that was skipped."""
     found = graph()
     report = found["report"]
     assert report.partial
     assert len(report.inputs) == len(found.stages) - 4
     assert builders.published(found)["report"].digest
+
+
+def test_report_of_a_fork_knows_its_origin() -> None:
+    """The model of another run is the one import that is not given from outside."""
+    of = spec(**{"from": {"run": "llama", "iteration": 1}})
+    inputs = selfreward.graph(of, UID, "train-dpo-b")["report"].inputs
+    assert [name for name in inputs if name.startswith("import-")] == ["import-origin"]

@@ -16,6 +16,7 @@ def of(figures: Figures) -> dict[str, Any]:
                 "name": model.name,
                 "stage": model.stage,
                 "digest": model.digest,
+                "origin": model.origin,
                 "quality": model.quality,
                 "replyLength": model.reply_length,
                 "battles": dict(model.battles),
