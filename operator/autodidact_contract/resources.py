@@ -206,7 +206,9 @@ class Iteration(Schema):
         None, description="Share of the ranked prompts whose judgements agreed with the people's."
     )
     scores_before: tuple[int, ...] | None = Field(
-        None, description="Judgements kept of each score from 0 on, before rebalancing."
+        None,
+        description="Judgements kept of each score from 0 on, before rebalancing; a fraction counts "
+        "with the whole score below it.",
     )
     scores_after: tuple[int, ...] | None = Field(None, description="The same after it.")
     pairs: int | None = Field(None, description="Preference pairs.")

@@ -105,6 +105,17 @@ def test_a_fork_has_no_warm_up() -> None:
     assert graph["import-origin"].salt == ""
 
 
+def test_a_fork_holds_out_the_prompts_of_its_parent() -> None:
+    """With another seed and a choice of checkpoints, ranked trees are taken apart as before."""
+    data = {"ranked": {"uri": "s3://inputs/trees"}, "instructions": None, "heldOut": None}
+    parent = selfreward.graph(spec(data=data), UID)
+    changes = {"seed": 5, "dpo": {"checkpoints": {}}}
+    fork = selfreward.graph(spec(**FORK, **changes, data=data), UID, "train-sft-a")
+    assert "build-validation" in fork.by_name
+    for name in ("build-instructions", "build-heldout"):
+        assert fork[name].config == parent[name].config
+
+
 def test_a_fork_brings_in_no_judgements() -> None:
     """The model it starts from has learned from them; another fork of it needs none either."""
     data = {"evaluations": {"uri": "s3://inputs/eft.jsonl"}}

@@ -138,12 +138,10 @@ def _parts(spec: SelfRewardSpec, *, judged: bool) -> dict[str, Stage]:
         ),
     }
     fields = {name: getattr(spec.seed_data, name) for name in PART_FIELDS}
-    if not wanted["validation"][1]:
-        fields["validation_prompts"] = 0
     return {
         part: Stage(
             name=name,
-            config=s.BuildSeed.model_validate({**fields, "seed": spec.seed, "part": part}),
+            config=s.BuildSeed.model_validate({**fields, "part": part}),
             job="build-seed",
             inputs={"trees": "import-ranked"},
             checks=_enough(name),
@@ -194,8 +192,8 @@ def _enough(name: str) -> tuple[Check, ...]:
             limit=1,
             at_least=True,
             action="Fail",
-            advice=f"the counts of {name} say what the trees had; see seedData.language and the "
-            "shares in seedData",
+            advice=f"the counts of {name} say what the trees had; see seedData.language, the "
+            "shares in seedData and seedData.validationPrompts",
         ),
     )
 
