@@ -318,6 +318,11 @@ def test_long_curves_are_averaged() -> None:
     assert points[0] == (4.5, 1.0)
 
 
+def test_greedy_quality_stands_beside_that_of_samples(html: str) -> None:
+    """One cell has both."""
+    assert _row(html, "M1")[0] == "3.31 greedy 3.41"
+
+
 def test_a_fork_tells_where_its_first_model_is_from(tmp_path: Path) -> None:
     """Chain, headline and tables name the artifact of the other run; nothing is missing."""
     run = whole(tmp_path / "inputs", iterations=1)

@@ -131,7 +131,8 @@ class Model:
         stage: Stage that made it.
         digest: Digest of its artifact; empty if it is not there.
         origin: The artifact that it is, where another run made it; else empty.
-        quality: Mean of the task's own measure, where there is one.
+        quality: Mean of the task's own measure of sampled replies, where there is one.
+        greedy_quality: The same of greedy replies.
         reply_length: Mean characters of its replies to held-out prompts.
         battles: Wins, draws and losses against its predecessor.
         judge: Reward-modelling metrics by name.
@@ -145,6 +146,7 @@ class Model:
     digest: str = ""
     origin: str = ""
     quality: float | None = None
+    greedy_quality: float | None = None
     reply_length: float | None = None
     battles: Mapping[str, int] = field(default_factory=dict)
     judge: Mapping[str, float | None] = field(default_factory=dict)
@@ -366,6 +368,7 @@ def _model(inputs: Mapping[str, InputArtifact], number: int, notes: list[str]) -
         digest=inputs[stage].digest if stage in inputs else "",
         origin=origin.removeprefix("artifact://"),
         quality=measured.metrics.get("quality"),
+        greedy_quality=measured.metrics.get("greedyQuality"),
         reply_length=measured.metrics.get("replyLength"),
         battles=battles,
         judge={metric: measured.metrics.get(metric) for metric in JUDGE_METRICS},

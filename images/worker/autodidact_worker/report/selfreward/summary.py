@@ -18,6 +18,7 @@ def of(figures: Figures) -> dict[str, Any]:
                 "digest": model.digest,
                 "origin": model.origin,
                 "quality": model.quality,
+                "greedyQuality": model.greedy_quality,
                 "replyLength": model.reply_length,
                 "battles": dict(model.battles),
                 "winRate": _interval(model.wins),
