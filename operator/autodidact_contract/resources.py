@@ -211,12 +211,18 @@ class Iteration(Schema):
         "with the whole score below it.",
     )
     scores_after: tuple[int, ...] | None = Field(None, description="The same after it.")
-    pairs: int | None = Field(None, description="Preference pairs.")
+    pairs: int | None = Field(
+        None,
+        description="Preference pairs; where learning is positive, replies with the best score.",
+    )
     mean_score: float | None = Field(None, description="Mean score of the replies.")
     quality: float | None = Field(None, description="The model's quality by a toy task's oracle.")
     win_rate: float | None = Field(None, description="Won battles against the model before it.")
     gain: float | None = Field(
         None, description="Share of won battles against the model before it minus lost ones."
+    )
+    length_ratio: float | None = Field(
+        None, description="Mean length of the model's replies, divided by that of M1's."
     )
     judge_accuracy: float | None = Field(
         None, description="Pairwise accuracy of the model as a judge on the held-out rankings."

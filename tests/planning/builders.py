@@ -97,7 +97,8 @@ COUNTS: dict[str, dict[str, int]] = {
 
 METRICS: dict[str, dict[str, float | None]] = {
     "judge": {"score": 3.25, "scoreEntropy": 1.0},
-    "build-pairs": {"gap": 1.5},
+    "implicit-reward": {"score": -0.25},
+    "build-pairs": {"gap": 1.5, "score": 0.5},
     "evaluate": {
         "pairwiseAccuracy": 0.75,
         "quality": 0.5,

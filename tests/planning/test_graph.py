@@ -143,6 +143,19 @@ def test_every_run_comes_to_its_end(of: RunSpec) -> None:
     assert status.report
 
 
+@pytest.mark.parametrize(
+    ("name", "pairs", "score"),
+    [("toy", 40, 3.25), ("implicit", 40, -0.25), ("verifier", 40, 0.5), ("positive", 20, 3.25)],
+)
+def test_history_has_what_a_round_was_made_of(name: str, pairs: int, score: float | None) -> None:
+    """Pairs or positives, the mean reward whoever gave it, and how long the replies became."""
+    world = World(spec=ALL[name])
+    world.play()
+    line = world.status.history[1]
+    assert (line.pairs, line.length_ratio) == (pairs, 1.1)
+    assert line.mean_score == score
+
+
 @pytest.mark.parametrize("of", ALL.values(), ids=ALL)
 def test_stages_of_one_job_agree(of: RunSpec) -> None:
     """Stages that share a process share its compute, its shards, its Secret and its iteration."""

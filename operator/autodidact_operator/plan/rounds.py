@@ -44,12 +44,16 @@ class Rounds:
 
     def line(self, t: int) -> Line:
         """Returns the line of history of M(t+1); t may be 0."""
+        positive, verified = self.spec.learning == "positive", self.spec.reward == "verifier"
         figures: dict[str, tuple[str, str | tuple[str, ...]]] = {
-            "pairs": (f"build-pairs-{t}", "pairs"),
-            "mean_score": (f"judge-{t}", "score"),
+            "pairs": (f"build-positives-{t}", "positives")
+            if positive
+            else (f"build-pairs-{t}", "pairs"),
+            "mean_score": (f"build-pairs-{t}" if verified else f"judge-{t}", "score"),
             "quality": (f"evaluate-{t}", "quality"),
             "win_rate": (f"evaluate-{t}", "winRate"),
             "gain": (f"evaluate-{t}", "gain"),
+            "length_ratio": (f"evaluate-{t}", "lengthRatio"),
             "judge_accuracy": (f"evaluate-{t}", "pairwiseAccuracy"),
         }
         if t == 0 and self.start.evaluations == EFT:
