@@ -168,7 +168,7 @@ def test_local_mode_forks_too(tmp_path: Path) -> None:
     def summary(names: set[str]) -> dict[str, Any]:
         """What the one report among these artifacts says."""
         [name] = [name for name in names if name.startswith("report-")]
-        [path] = (tmp_path / "store" / "local" / "artifacts" / name).glob("*/summary.json")
+        [path] = (tmp_path / "store" / "local" / "artifacts" / name).glob("*/*/summary.json")
         found: dict[str, Any] = json.loads(path.read_text())
         return found
 

@@ -17,7 +17,7 @@ from transformers import PrinterCallback, TrainerCallback
 from autodidact_worker import adapters, checkpoints, distributed
 from autodidact_worker.checkpoints import Checkpoints
 from autodidact_worker.distributed import Layout
-from autodidact_worker.errors import UserError
+from autodidact_worker.errors import StoppedError, UserError
 from autodidact_worker.frame import Context
 from autodidact_worker.trainers.measuring import Measuring
 from autodidact_worker.training import Start, learning_rate
@@ -111,9 +111,16 @@ class Adapter:
         self.control.should_save = False
 
     def _evaluate(self: Any, *_: Any, **__: Any) -> dict[str, float]:
-        """Measures as we do, where transformers would: after logging a step, before saving it."""
+        """Measures as we do, where transformers would: after logging a step, before saving it.
+
+        Asked to stop meanwhile, it saves the step as one that is yet to be measured.
+        """
         self.control.should_evaluate = False  # or the end of the epoch would do it again
-        self.measuring.measure(self, self.layout)
+        try:
+            self.measuring.measure(self, self.layout)
+        except StoppedError:
+            self.control.should_save = self.control.should_training_stop = True
+            return {}
         if self.measuring.yardstick.enough:
             self.end()
         return {}
@@ -178,7 +185,7 @@ class Adapter:
 
 
 class NothingToDo(Exception):  # noqa: N818 - it is no error
-    """The model is good enough before the first step; transformers would make one."""
+    """The model is good enough before the next step; transformers would make one."""
 
 
 class _Watch(TrainerCallback):
@@ -191,10 +198,14 @@ class _Watch(TrainerCallback):
         self._saved_at = time.monotonic()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        """Compares what trains with what was asked, and measures what it starts from."""
+        """Compares what trains with what was asked, and measures what it starts from.
+
+        So it does where an earlier attempt was stopped while it measured.
+        """
         trainer = self._trainer
         distributed.check_engine(trainer, trainer.layout)
-        if trainer.measuring is not None and state.global_step == 0:
+        measuring = trainer.measuring
+        if measuring is not None and (state.global_step == 0 or measuring.pending):
             trainer.measuring.measure(trainer, trainer.layout)
             if trainer.measuring.yardstick.enough:
                 trainer.end()

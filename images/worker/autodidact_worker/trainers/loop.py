@@ -103,8 +103,10 @@ def run(trainer: Any) -> None:
     try:
         trainer.train(resume_from_checkpoint=folder)
     except NothingToDo:
-        log.info("the model is good enough before the first step")
-    if trainer.state.global_step < trainer.state.max_steps and not trainer.ended:
+        log.info("the model is good enough before the next step")
+    pending = trainer.measuring is not None and trainer.measuring.pending
+    unfinished = pending or trainer.state.global_step < trainer.state.max_steps
+    if unfinished and not trainer.ended:
         kept = "saved" if trainer.saved else "lost, for there is no store"
         raise StoppedError(
             f"stopped by SIGTERM after step {trainer.state.global_step} of "

@@ -42,6 +42,8 @@ class Yardstick(Protocol):
     def measure(self, model: Any, tokenizer: Any, step: int, layout: Layout) -> bool:
         """Measures a model, all ranks together, and returns whether its weights are to be kept.
 
+        It may raise ``StoppedError``, on all ranks or none.
+
         Args:
             model: As transformers has it, with whole weights, on every rank.
             tokenizer: Of the model.
@@ -66,10 +68,16 @@ class Yardstick(Protocol):
 
 
 class Measuring:
-    """Measures a model on the way and keeps the best one's trained weights on disk."""
+    """Measures a model on the way and keeps the best one's trained weights on disk.
+
+    Attributes:
+        yardstick: What is measured.
+        pending: A measurement was begun and not done, maybe by an earlier attempt.
+    """
 
     def __init__(self, context: Context, yardstick: Yardstick) -> None:
         self.yardstick = yardstick
+        self.pending = False
         self._best = context.scratch / BEST
 
     def measure(self, trainer: Any, layout: Layout) -> None:
@@ -77,12 +85,16 @@ class Measuring:
 
         What answers is the trainer's own model. A copy of it would not do: the trainers replace
         its ``forward`` by one that is bound to the original.
+
+        Raises:
+            StoppedError: Asked to stop meanwhile; it is to be done again, from the same step.
         """
-        step = trainer.state.global_step
+        step, self.pending = trainer.state.global_step, True
         with unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator) as model:
             keep = self.yardstick.measure(
                 adapters.plain(model), trainer.processing_class, step, layout
             )
+        self.pending = False
         if keep:
             _keep(trainer.accelerator.unwrap_model(trainer.model), self._best, layout)
 
@@ -95,13 +107,16 @@ class Measuring:
 
     def save(self, folder: Path, layout: Layout) -> None:
         """Writes what a resumed training needs to a checkpoint's folder; every rank its own."""
-        (folder / _state(layout)).write_text(json.dumps(self.yardstick.state()))
+        state = {"pending": self.pending, "yardstick": self.yardstick.state()}
+        (folder / _state(layout)).write_text(json.dumps(state))
         if self._best.exists():
             shutil.copyfile(self._best, folder / BEST)
 
     def load(self, folder: Path, layout: Layout) -> None:
         """Takes up what ``save`` wrote."""
-        self.yardstick.resume(json.loads((folder / _state(layout)).read_text()))
+        state = json.loads((folder / _state(layout)).read_text())
+        self.pending = state["pending"]
+        self.yardstick.resume(state["yardstick"])
         if layout.rank == 0 and (folder / BEST).exists():
             shutil.copyfile(folder / BEST, self._best)
 
