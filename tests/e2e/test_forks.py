@@ -120,6 +120,16 @@ def test_a_model_that_is_not_there_yet_is_waited_for(place: Place) -> None:
     assert status["origin"] == place.status(PARENT)["history"][0]["model"]
 
 
+def test_runs_that_wait_for_each_other_are_refused(place: Place) -> None:
+    """Nobody would ever make the model: one of the two is told so, and the other one of that."""
+    for name, other in (("hen", "egg"), ("egg", "hen")):
+        origin = {"from": {"run": other, "iteration": 0}}
+        place.apply(manifests.scripted(place.namespace, name, **origin))
+    found = {why(place.until_ended(name)) for name in ("hen", "egg")}
+    assert "OriginIsItself" in found
+    assert found <= {"OriginIsItself", "OriginHasNoModel"}
+
+
 def test_a_failed_iteration_is_no_origin(place: Place) -> None:
     """A parent that failed before its DPO has M1 and no M2; its M1 is good."""
     place.script(PARENT).figures["build-pairs"] = Figures(counts={"pairs": 0})

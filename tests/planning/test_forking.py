@@ -2,7 +2,7 @@ import pytest
 
 from autodidact_contract.resources import Iteration, Origin, RunStatus
 from autodidact_operator.plan import selfreward
-from autodidact_operator.plan.forking import NoOrigin, find
+from autodidact_operator.plan.forking import NoOrigin, find, waits_for
 from autodidact_operator.plan.progression import stage_key_of
 from autodidact_operator.plan.types import Graph
 from planning import builders
@@ -55,6 +55,20 @@ def test_a_run_cannot_start_from_itself() -> None:
     found = find(Origin(run="child", iteration=0), "child", RunStatus(history=HISTORY))
     assert isinstance(found, NoOrigin)
     assert (found.reason, found.final) == ("OriginIsItself", True)
+
+
+def test_runs_that_wait_for_each_other_are_refused() -> None:
+    """Neither will ever have a model; one that has its own origin waits for nobody any more."""
+    waiting = RunStatus(phase="Pending")
+    found = find(Origin(run="llama", iteration=0), "child", waiting, {"child"})
+    assert isinstance(found, NoOrigin)
+    assert (found.reason, found.final) == ("OriginIsItself", True)
+    assert "llama, which waits for a model of child" in found.message
+    whom = {"llama": "other", "other": "child", "child": "llama"}
+    assert waits_for("llama", whom.__getitem__) == {"other", "child", "llama"}
+    assert waits_for("late", {"late": "other", "other": ""}.__getitem__) == {"other"}
+    made = RunStatus(phase="Running", history=HISTORY)
+    assert find(Origin(run="llama", iteration=0), "child", made, {"child"}) == "train-sft-a"
 
 
 FORK = {"from": {"run": "llama", "iteration": 0}}
