@@ -41,6 +41,8 @@ EXCLUDED_WORDS = (
 META_REWARDING = "arXiv 2407.19594"
 """Wu et al., Meta-Rewarding Language Models."""
 
+NEMO = "documentation of NVIDIA NeMo-Aligner, self-rewarding; not in arXiv 2407.19594"
+
 CREAM = "arXiv 2410.12735"
 """Wang et al., CREAM: Consistency Regularized Self-Rewarding Language Models."""
 
@@ -156,7 +158,7 @@ class Dpo(_Training):
     nll_coefficient: float = doc(
         0.0,
         "Weight of an added negative log-likelihood of the winners, averaged over the tokens of "
-        "the batch as TRL does. 0: the paper's plain DPO.",
+        "the batch as TRL does. 0: the paper's plain DPO. Free of charge: DPO computes it anyway.",
         "arXiv 2404.19733 uses 1",
         ge=0,
         le=100,
@@ -294,7 +296,8 @@ class Pairs(Schema):
     )
     min_score_gap: float = doc(
         0.0,
-        "Pairs whose scores differ by less are dropped; equal scores always are.",
+        "Pairs whose scores differ by less are dropped; equal scores always are. Costs nothing but "
+        "the pairs that it drops.",
         f"{SR} section 2.3",
         ge=0,
     )
@@ -311,7 +314,8 @@ class Pairs(Schema):
     )
     max_chosen_length: int | None = doc(
         None,
-        "Characters of a winner at most; longer replies can only lose.",
+        "Characters of a winner at most; longer replies can only lose. Costs nothing but the pairs "
+        "of prompts whose replies are all longer.",
         f"{META_REWARDING} uses 2,500 in its first round",
         ge=1,
         le=1048576,
@@ -336,14 +340,14 @@ class MetaJudge(Sampled):
         0.15,
         "Share of the training pairs that may be pairs of judgements; a larger one makes every "
         "score a 5.",
-        "measured by others, not in the paper",
+        NEMO,
         gt=0,
         le=0.5,
     )
     max_score_share: float = doc(
         0.4,
         "Share of the pairs of judgements whose winners may give one score.",
-        "measured by others, not in the paper",
+        NEMO,
         gt=0,
         le=1,
     )
@@ -450,14 +454,16 @@ class SelfRewardSpec(RunSpec):
         "judge",
         "What scores the replies: judge is the model itself, by the rubric; implicit is DPO's own "
         "reward, the log-ratio of M(t) to the model before it (to M0 in the first round, whatever "
-        "from names), without any sampling; verifier is "
-        "whether the answer to a question of data.questions is right, as for a ReFTRun.",
+        "from names); verifier is whether the answer to a question of data.questions is right, as "
+        "for a ReFTRun. judge costs judge.votes judgements a reply, implicit two forward passes, "
+        "verifier neither, and new prompts neither; the number of questions is then its cost.",
         f"{SR} section 2.2; {CREAM} section 3 for implicit; arXiv 2404.19733 for verifier",
     )
     learning: Literal["dpo", "positive"] = doc(
         "dpo",
         "dpo learns from pairs; positive is the paper's contrast: replies with the best score are "
-        "added to the seed data, and SFT starts again from the given model.",
+        "added to the seed data, and SFT starts again from the given model. positive costs a whole "
+        "SFT in every round, over the seed data and the replies of all rounds, in place of a DPO.",
         f"{SR} section 2.4",
     )
     seed_data: SeedFields = doc(SeedFields(), "How data.ranked is used.")
@@ -473,7 +479,8 @@ class SelfRewardSpec(RunSpec):
         None,
         "Pairs of judgements beside the pairs of replies. Unset: none. Of each prompt the reply is "
         "taken whose votes differ most; its judge.votes judgements (11 in the paper) are compared "
-        "two by two in both orders.",
+        "two by two in both orders, which costs votes x (votes - 1) comparisons a prompt: 6 with 3 "
+        "votes, 110 with 11.",
         META_REWARDING,
     )
     dpo: Dpo = doc(Dpo(), "DPO that makes the next model.")
