@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from autodidact_contract.records import SeedPrompt
-from autodidact_contract.stages import Contest, Sampling, Selection
+from autodidact_contract.stages import Sampling, Selection
 from autodidact_contract.training import Lora
 from autodidact_store import open_store
 from autodidact_worker import contests, distributed, rows, safety
@@ -20,6 +20,7 @@ from autodidact_worker.frame import Context, InputArtifact, Output
 from autodidact_worker.selection import Check, Choice
 from autodidact_worker.stages import train_dpo
 from worker import chain
+from worker.completion_servers import said, scripted
 from worker.test_training import PAIRS, digest
 
 IMPROVING = [(3, 1), (2, 1), (2, 0), (1, 0)]
@@ -97,7 +98,9 @@ def run(
         for name in ("pairs", "validation", "out", "scratch"):
             (place / name).mkdir(parents=True)
         rows.write(place / "pairs" / "pairs-00000.jsonl", PAIRS)
-        prompts = [SeedPrompt(prompt=f"say {i}:") for i in range(PROMPTS + 2)]
+        contest = fields.pop("contest", {})
+        # The built-in task's form, so that its oracle can decide.
+        prompts = [SeedPrompt(prompt=f"A{letter * 5}:") for letter in "abcdef"[: PROMPTS + 2]]
         rows.write(place / "validation" / rows.DATA, prompts)
         judge = Script(scores or [])
         if scores is not None:
@@ -105,9 +108,9 @@ def run(
         where = {k: fields.pop(k) for k in ("store", "stopping", "progress") if k in fields}
         settings = {"epochs": 2, "batch_size": 3, "learning_rate": 1e-2, **fields}
         if patience:
-            settings["selection"] = selection(every_steps, patience)
+            settings["selection"] = selection(every_steps, patience, **contest)
         inputs = {"model": llama, "pairs": place / "pairs", "validation": place / "validation"}
-        inputs |= {"referee": llama} if scores is None else {}
+        inputs |= {"referee": llama} if scores is None and not contest else {}
         context = Context(
             config=chain.dpo_config(**settings),
             inputs={name: InputArtifact(path=path) for name, path in inputs.items()},
@@ -122,20 +125,17 @@ def run(
     return call
 
 
-def selection(every_steps: int, patience: int) -> Selection:
-    """A choice on four short replies."""
+def selection(every_steps: int, patience: int, **changes: Any) -> Selection:
+    """A choice on four short replies; changes are the contest's."""
     sampling = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=6)
-    return Selection(
-        every_steps=every_steps,
-        patience=patience,
-        contest=Contest(
-            rubric="additive-v1",
-            judge="model",
-            judge_sampling=sampling,
-            reply_sampling=sampling,
-            prompts=PROMPTS,
-        ),
-    )
+    contest: dict[str, Any] = {
+        "rubric": "additive-v1",
+        "judge": "model",
+        "judge_sampling": sampling,
+        "reply_sampling": sampling,
+        "prompts": PROMPTS,
+    }
+    return Selection(every_steps=every_steps, patience=patience, contest=contest | changes)
 
 
 def equal(first: Path, second: Path) -> bool:
@@ -287,3 +287,21 @@ def test_a_model_can_be_the_judge(run: Any, llama: Path) -> None:
     assert (output.counts["keptStep"], output.counts["checks"]) == (0, 1)
     assert output.counts["invalid-verdicts"] in {2, 4, 6, 8}
     assert equal(out, llama)
+
+
+@pytest.mark.parametrize("judge", ["server", "oracle"])
+def test_who_is_no_model_can_be_the_judge(run: Any, judge: str) -> None:
+    """A server that finds whatever it is shown first the better one decides nothing; both count."""
+    with scripted("judge-1") as served:
+        served.reply = lambda _: said("Verdict: A")
+        kinds: dict[str, dict[str, Any]] = {
+            "server": {"judge": judge, "server": {"url": served.url, "model": "judge-1"}},
+            "oracle": {"judge": judge, "rubric": "toy-copy-v1"},
+        }
+        out, output, _ = run(None, every_steps=100, contest=kinds[judge])
+    [line] = curve(out)
+    assert line["wins"] + line["ties"] + line["losses"] == PROMPTS
+    assert output.counts["keptStep"] == (8 if line["wins"] > line["losses"] else 0)
+    assert output.counts["invalid-verdicts"] == 0
+    assert bool(served.asked) == (judge == "server")
+    assert judge == "oracle" or line["ties"] == PROMPTS
