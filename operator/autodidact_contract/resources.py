@@ -64,8 +64,9 @@ class Gate(Schema):
     limit: float = doc(..., "The limit; the figure itself may be equal to it.")
     action: Literal["Stop", "Fail"] = doc(
         "Stop",
-        "Stop ends the run as Succeeded with the last good model; before the first DPO round "
-        "there is none, so that a gate always fails the run there. Fail always fails it.",
+        "Stop ends the run as Succeeded with the last good model; until a round has made one "
+        "that no gate rejects there is none, so that a gate always fails the run there. Fail "
+        "always fails it.",
     )
 
 
@@ -134,7 +135,8 @@ class RunSpec(Schema):
     lora: Lora | None = doc(
         None,
         "Trains low-rank adapters instead of all weights, in every training stage; each stage's "
-        "result is the merged model. Unset: all weights.",
+        "result is the merged model. Unset: all weights. Costs no more: a fraction of the "
+        "optimiser's memory, about the same time, and the freedom of full weights.",
         "both papers train all weights",
     )
     seed: int = doc(
@@ -205,15 +207,23 @@ class Iteration(Schema):
         None, description="Share of the ranked prompts whose judgements agreed with the people's."
     )
     scores_before: tuple[int, ...] | None = Field(
-        None, description="Judgements kept of each score from 0 on, before rebalancing."
+        None,
+        description="Judgements kept of each score from 0 on, before rebalancing; a fraction counts "
+        "with the whole score below it.",
     )
     scores_after: tuple[int, ...] | None = Field(None, description="The same after it.")
-    pairs: int | None = Field(None, description="Preference pairs.")
+    pairs: int | None = Field(
+        None,
+        description="Preference pairs; where learning is positive, replies with the best score.",
+    )
     mean_score: float | None = Field(None, description="Mean score of the replies.")
     quality: float | None = Field(None, description="The model's quality by a toy task's oracle.")
     win_rate: float | None = Field(None, description="Won battles against the model before it.")
     gain: float | None = Field(
         None, description="Share of won battles against the model before it minus lost ones."
+    )
+    length_ratio: float | None = Field(
+        None, description="Mean length of the model's replies, divided by that of M1's."
     )
     judge_accuracy: float | None = Field(
         None, description="Pairwise accuracy of the model as a judge on the held-out rankings."

@@ -3,7 +3,8 @@
 People's conversations with an assistant, several replies to each prompt, ranked by people. The best
 replies become instructions (IFT). Of prompts with several ranked replies a model that was trained
 on the instructions alone judges each reply, and its judgements are kept where their order is that of
-the people (EFT). What is left apart measures the judge.
+the people (EFT). What is left apart measures the judge. Which prompt is used for what depends on
+its text and on these fields alone, not on the run's seed.
 """
 
 from typing import Literal
@@ -43,9 +44,11 @@ class SeedFields(Schema):
     )
     validation_prompts: int = doc(
         253,
-        "Prompts put aside for the choice of checkpoints, where dpo.checkpoints is set.",
+        "Prompts put aside for the choice of checkpoints. So they are where dpo.checkpoints is not "
+        "set as well: a run that goes on from this one's model may set it, and finds the same "
+        "prompts held out. 0 puts none aside.",
         f"{SR} section 3.1.3",
-        ge=1,
+        ge=0,
         le=100000,
     )
     attempts: int = doc(

@@ -41,11 +41,23 @@ EXCLUDED_WORDS = (
 META_REWARDING = "arXiv 2407.19594"
 """Wu et al., Meta-Rewarding Language Models."""
 
+NEMO = "documentation of NVIDIA NeMo-Aligner, self-rewarding; not in arXiv 2407.19594"
+
 CREAM = "arXiv 2410.12735"
 """Wang et al., CREAM: Consistency Regularized Self-Rewarding Language Models."""
 
 TEMPORAL = "arXiv 2508.06026"
 """Wang et al., Temporal Self-Rewarding Language Models."""
+
+NO_PAIRS = (
+    "learning positive makes no pairs, so that it excludes metaJudge, dpo.consistency, "
+    "dpo.checkpoints, dpo.nllCoefficient, pairs.rho, pairs.anchoredLoser, pairs.minScoreGap, "
+    "pairs.maxChosenLength and gates.minMeanGap"
+)
+NO_FORK = (
+    "from and learning positive exclude each other: each of its rounds starts SFT again from the "
+    "given model"
+)
 
 
 class Data(Schema):
@@ -146,7 +158,7 @@ class Dpo(_Training):
     nll_coefficient: float = doc(
         0.0,
         "Weight of an added negative log-likelihood of the winners, averaged over the tokens of "
-        "the batch as TRL does. 0: the paper's plain DPO.",
+        "the batch as TRL does. 0: the paper's plain DPO. Free of charge: DPO computes it anyway.",
         "arXiv 2404.19733 uses 1",
         ge=0,
         le=100,
@@ -284,7 +296,8 @@ class Pairs(Schema):
     )
     min_score_gap: float = doc(
         0.0,
-        "Pairs whose scores differ by less are dropped; equal scores always are.",
+        "Pairs whose scores differ by less are dropped; equal scores always are. Costs nothing but "
+        "the pairs that it drops.",
         f"{SR} section 2.3",
         ge=0,
     )
@@ -301,7 +314,8 @@ class Pairs(Schema):
     )
     max_chosen_length: int | None = doc(
         None,
-        "Characters of a winner at most; longer replies can only lose.",
+        "Characters of a winner at most; longer replies can only lose. Costs nothing but the pairs "
+        "of prompts whose replies are all longer.",
         f"{META_REWARDING} uses 2,500 in its first round",
         ge=1,
         le=1048576,
@@ -326,14 +340,14 @@ class MetaJudge(Sampled):
         0.15,
         "Share of the training pairs that may be pairs of judgements; a larger one makes every "
         "score a 5.",
-        "measured by others, not in the paper",
+        NEMO,
         gt=0,
         le=0.5,
     )
     max_score_share: float = doc(
         0.4,
         "Share of the pairs of judgements whose winners may give one score.",
-        "measured by others, not in the paper",
+        NEMO,
         gt=0,
         le=1,
     )
@@ -371,11 +385,15 @@ class Gates(Schema):
 
     min_parse_rate: Gate | None = doc(
         Gate(limit=0.5, action="Fail"),
-        "Share of judgements that end in a readable score.",
+        "Share of judgements that end in a readable score. Only where reward is judge: nothing "
+        "else is read.",
         NOT_STATED,
     )
     max_tie_rate: Gate | None = doc(
-        None, "Share of prompts whose scored replies all have one score.", NOT_STATED
+        None,
+        "Share of prompts whose scored replies all have one score, where reward is judge or "
+        "implicit.",
+        NOT_STATED,
     )
     min_pairs: Gate | None = doc(
         Gate(limit=1, action="Stop"),
@@ -388,26 +406,29 @@ class Gates(Schema):
     )
     min_judge_accuracy: Gate | None = doc(
         None,
-        "Pairwise accuracy of the current judge on the held-out rankings; the next iteration "
-        "then waits for the evaluation.",
+        "Pairwise accuracy of the current judge on the held-out rankings. What trips is the judge, "
+        "not its replies: the model whose judge it is stays the run's result. The next iteration "
+        "waits for the evaluation.",
         NOT_STATED,
     )
     min_score_entropy: Gate | None = doc(
         None,
         "Entropy in nats of the distribution of the votes' scores; 0 where the judge says the same "
-        "of every reply, 1.79 where six scores are equally frequent.",
+        "of every reply, 1.79 where six scores are equally frequent. Where reward is judge.",
         NOT_STATED,
     )
     max_length_ratio: Gate | None = doc(
         None,
-        "Mean length of the replies to the held-out prompts, divided by that of M1's. The model "
-        "that is beyond it is not the run's result; the one before is.",
+        "Mean length of the replies to the held-out prompts, divided by that of M1's, and beyond "
+        "every limit where all of M1's are empty. The model that is beyond it is not the run's "
+        "result; the one before is. The next iteration waits for the evaluation.",
         f"{SR} section 4 sees 1.5 in each round",
     )
     min_gain: Gate | None = doc(
         None,
         "Share of won battles against the model before minus that of lost ones. A model that gains "
-        "less is not the run's result; the one before is. iterations is then a maximum.",
+        "less is not the run's result; the one before is. iterations is then a maximum. The next "
+        "iteration waits for the evaluation.",
         NOT_STATED,
     )
 
@@ -417,9 +438,11 @@ class SelfRewardSpec(RunSpec):
 
     from_: Origin | None = doc(
         None,
-        "Starts from a model of another run in place of M1, without a warm-up of its own. The run "
-        "waits until there is that model; which one it was is kept in status.origin, and goes on "
-        "to count when the other run is gone.",
+        "Starts from a model of another run in place of M1, without a warm-up of its own and "
+        "without data.evaluations. The run waits until there is that model; which one it was is "
+        "kept in status.origin, and goes on to count when the other run is gone. Give it the "
+        "data.ranked and seedData of the other run: with others, prompts that the model has "
+        "learned from may be held out here.",
         alias="from",
     )
     model: Source = doc(..., "M0, a causal language model in Hugging Face layout, safetensors.")
@@ -430,14 +453,17 @@ class SelfRewardSpec(RunSpec):
     reward: Literal["judge", "implicit", "verifier"] = doc(
         "judge",
         "What scores the replies: judge is the model itself, by the rubric; implicit is DPO's own "
-        "reward, the log-ratio of M(t) to the model before it, without any sampling; verifier is "
-        "whether the answer to a question of data.questions is right, as for a ReFTRun.",
+        "reward, the log-ratio of M(t) to the model before it (to M0 in the first round, whatever "
+        "from names); verifier is whether the answer to a question of data.questions is right, as "
+        "for a ReFTRun. judge costs judge.votes judgements a reply, implicit two forward passes, "
+        "verifier neither, and new prompts neither; the number of questions is then its cost.",
         f"{SR} section 2.2; {CREAM} section 3 for implicit; arXiv 2404.19733 for verifier",
     )
     learning: Literal["dpo", "positive"] = doc(
         "dpo",
         "dpo learns from pairs; positive is the paper's contrast: replies with the best score are "
-        "added to the seed data, and SFT starts again from the given model.",
+        "added to the seed data, and SFT starts again from the given model. positive costs a whole "
+        "SFT in every round, over the seed data and the replies of all rounds, in place of a DPO.",
         f"{SR} section 2.4",
     )
     seed_data: SeedFields = doc(SeedFields(), "How data.ranked is used.")
@@ -453,7 +479,8 @@ class SelfRewardSpec(RunSpec):
         None,
         "Pairs of judgements beside the pairs of replies. Unset: none. Of each prompt the reply is "
         "taken whose votes differ most; its judge.votes judgements (11 in the paper) are compared "
-        "two by two in both orders.",
+        "two by two in both orders, which costs votes x (votes - 1) comparisons a prompt: 6 with 3 "
+        "votes, 110 with 11.",
         META_REWARDING,
     )
     dpo: Dpo = doc(Dpo(), "DPO that makes the next model.")
@@ -502,6 +529,16 @@ class SelfRewardSpec(RunSpec):
                 or not (self.dpo.consistency or self.pairs.anchored_loser),
                 "dpo.consistency and pairs.anchoredLoser need reward judge or implicit",
             ),
+            (self.learning == "dpo" or not self._wants_pairs(), NO_PAIRS),
+            (self.learning == "dpo" or self.from_ is None, NO_FORK),
+            (
+                self.reward == "judge" or self.gates.min_score_entropy is None,
+                "gates.minScoreEntropy needs reward judge",
+            ),
+            (
+                self.reward != "verifier" or self.gates.max_tie_rate is None,
+                "gates.maxTieRate needs reward judge or implicit",
+            ),
             (
                 self.meta_judge is None or self.judge.votes >= 2,
                 "metaJudge needs judge.votes of at least 2",
@@ -532,6 +569,21 @@ class SelfRewardSpec(RunSpec):
             if not said:
                 raise ValueError(message)
         return self
+
+    def _wants_pairs(self) -> bool:
+        """Whether an option is set that only pairs, or DPO on them, make use of."""
+        pairs, dpo = self.pairs, self.dpo
+        return bool(
+            self.meta_judge
+            or dpo.consistency
+            or dpo.checkpoints
+            or dpo.nll_coefficient
+            or pairs.rho
+            or pairs.anchored_loser
+            or pairs.min_score_gap
+            or pairs.max_chosen_length
+            or self.gates.min_mean_gap
+        )
 
     def _has_its_data(self) -> bool:
         return bool(self.data.ranked or (self.data.instructions and self.data.held_out))
@@ -566,6 +618,25 @@ RULES = (
     (
         "self.reward != 'verifier' || !(self.dpo.consistency || self.pairs.anchoredLoser)",
         "dpo.consistency and pairs.anchoredLoser need reward judge or implicit",
+    ),
+    (
+        (
+            "self.learning == 'dpo' || !(has(self.metaJudge) || self.dpo.consistency || "
+            "has(self.dpo.checkpoints) || self.dpo.nllCoefficient > 0.0 || "
+            "self.pairs.rho.size() > 0 || self.pairs.anchoredLoser || "
+            "self.pairs.minScoreGap > 0.0 || has(self.pairs.maxChosenLength) || "
+            "has(self.gates.minMeanGap))"
+        ),
+        NO_PAIRS,
+    ),
+    ("self.learning == 'dpo' || !has(self.from)", NO_FORK),
+    (
+        "self.reward == 'judge' || !has(self.gates.minScoreEntropy)",
+        "gates.minScoreEntropy needs reward judge",
+    ),
+    (
+        "self.reward != 'verifier' || !has(self.gates.maxTieRate)",
+        "gates.maxTieRate needs reward judge or implicit",
     ),
     (
         "!has(self.metaJudge) || self.judge.votes >= 2",

@@ -364,7 +364,7 @@ class RerankAnswers(StageConfig):
 class BuildSeed(StageConfig):
     """One part of the seed data in ranked conversation trees. Inputs: trees. No torch.
 
-    The parts of one seed have no prompt in common.
+    The parts have no prompt in common, whatever the seed: it changes nothing.
 
     Attributes:
         part: ``instructions`` (rows as for SFT), ``judged`` (rankings for ``judge-ranked``),

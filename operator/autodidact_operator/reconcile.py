@@ -8,12 +8,14 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
 
 from autodidact_contract.artifacts import Artifact
 from autodidact_contract.resources import ComputeProfileSpec, Origin, RunSpec, RunStatus
+from autodidact_contract.stages import RunRef
 from autodidact_operator import jobs, observe
 from autodidact_operator.cache import Snapshot
 from autodidact_operator.credentials import Lender, Planned
@@ -89,7 +91,17 @@ class Reconciler:
         """Returns the artifact that a forked run starts from, or why there is none."""
         key = RunKey(run.ref.kind, run.ref.namespace, wanted.run)
         parent = self.world.snapshot(key)
-        return forking.find(wanted, run.ref.name, status_of(parent.run) if parent else None)
+        status = status_of(parent.run) if parent else None
+        others = forking.waits_for(wanted.run, partial(self._whom, run.ref))
+        return forking.find(wanted, run.ref.name, status, others)
+
+    def _whom(self, ref: RunRef, name: str) -> str:
+        """Returns the run whose model a run beside ours waits for; empty where it waits for none."""
+        snapshot = self.world.snapshot(RunKey(ref.kind, ref.namespace, name))
+        if snapshot is None or status_of(snapshot.run).origin:
+            return ""
+        wanted = (snapshot.run.get("spec") or {}).get("from") or {}
+        return str(wanted.get("run", ""))
 
     async def _without_origin(
         self, snapshot: Snapshot, run: Run, problem: NoOrigin, before: RunStatus, now: datetime

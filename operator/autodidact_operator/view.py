@@ -26,6 +26,7 @@ _COLUMNS = (
     ("Mean score", "mean_score", "{:.2f}"),
     ("Oracle quality", "quality", "{:.2f}"),
     ("Win rate", "win_rate", "{:.0%}"),
+    ("Length", "length_ratio", "{:.2f}x"),
     ("Judge accuracy", "judge_accuracy", "{:.1%}"),
     ("Greedy", "accuracy", "{:.1%}"),
     ("Vote", "vote_accuracy", "{:.1%}"),

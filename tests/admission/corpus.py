@@ -317,6 +317,27 @@ def _objects(kind: str) -> Iterator[Case]:
         yield Case(name=f"{kind} seed {number}", kind=kind, body=text, words=(words,))
 
 
+_SEEDS: Body = copy.deepcopy(MINIMAL["SelfRewardRun"]["data"])
+UNPAIRED: tuple[Body, ...] = (
+    {"metaJudge": {}},
+    {"dpo": {"consistency": True}},
+    {"dpo": {"nllCoefficient": 0.5}},
+    {
+        "dpo": {"checkpoints": {}},
+        "data": {**_SEEDS, "validation": {"uri": "toy://selfreward/validation"}},
+    },
+    {"pairs": {"rho": [0.1]}},
+    {"pairs": {"anchoredLoser": True}},
+    {"pairs": {"minScoreGap": 0.5}},
+    {"pairs": {"maxChosenLength": 100}},
+    {"gates": {"minMeanGap": {"limit": 0.5}}},
+)
+"""Options that nothing makes use of where learning is positive."""
+VERIFIED: Body = {
+    "reward": "verifier",
+    "data": {**_SEEDS, "questions": {"uri": "toy://reft/train"}},
+}
+
 CONTRADICTIONS: tuple[tuple[str, Body, str], ...] = (
     ("SelfRewardRun", {"judge": {"minValid": 4, "votes": 3}}, "judge.minValid must not be above"),
     ("SelfRewardRun", {"prompts": {"minWords": 200}}, "minWords must not be above"),
@@ -361,6 +382,24 @@ CONTRADICTIONS: tuple[tuple[str, Body, str], ...] = (
         "SelfRewardRun",
         {"reward": "implicit", "learning": "positive"},
         "learning positive needs reward judge",
+    ),
+    *(
+        ("SelfRewardRun", {"learning": "positive", **changes}, "learning positive makes no pairs")
+        for changes in UNPAIRED
+    ),
+    (
+        "SelfRewardRun",
+        {"learning": "positive", "from": {"run": "other", "iteration": 1}},
+        "from and learning positive exclude each other",
+    ),
+    (
+        "SelfRewardRun",
+        {"reward": "implicit", "gates": {"minScoreEntropy": {"limit": 0.1}}},
+        "gates.minScoreEntropy needs reward judge",
+    ),
+    *(
+        ("SelfRewardRun", {**VERIFIED, "gates": {gate: {"limit": 0.5}}}, f"gates.{gate} needs")
+        for gate in ("minScoreEntropy", "maxTieRate")
     ),
     (
         "SelfRewardRun",

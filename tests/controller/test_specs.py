@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from admission import corpus
 from autodidact_operator.recipes import BY_KIND
 from autodidact_operator.specs import RefusedError, interpret
 from planning.builders import MINIMAL, REFT, graph, merged
@@ -24,6 +25,17 @@ def body(kind: str, changes: dict[str, Any]) -> dict[str, Any]:
         },
         "spec": merged(merged(SPECS[kind], opened), changes),
     }
+
+
+@pytest.mark.parametrize(("kind", "changes", "_"), corpus.CONTRADICTIONS)
+def test_contradictions_are_refused_without_an_api_server(
+    kind: str, changes: dict[str, Any], _: str
+) -> None:
+    """What the rules of the definitions refuse, local mode and the operator refuse too."""
+    contradicting = body(kind, {}) | {"spec": {**corpus.MINIMAL[kind], **changes}}
+    with pytest.raises(RefusedError) as caught:
+        interpret(BY_KIND[kind], contradicting, ("toy://", "s3://autodidact/public/"))
+    assert caught.value.reason == "InvalidSpec"
 
 
 @pytest.mark.parametrize("kind", SPECS)

@@ -120,6 +120,16 @@ def test_a_model_that_is_not_there_yet_is_waited_for(place: Place) -> None:
     assert status["origin"] == place.status(PARENT)["history"][0]["model"]
 
 
+def test_runs_that_wait_for_each_other_are_refused(place: Place) -> None:
+    """Nobody would ever make the model: one of the two is told so, and the other one of that."""
+    for name, other in (("hen", "egg"), ("egg", "hen")):
+        origin = {"from": {"run": other, "iteration": 0}}
+        place.apply(manifests.scripted(place.namespace, name, **origin))
+    found = {why(place.until_ended(name)) for name in ("hen", "egg")}
+    assert "OriginIsItself" in found
+    assert found <= {"OriginIsItself", "OriginHasNoModel"}
+
+
 def test_a_failed_iteration_is_no_origin(place: Place) -> None:
     """A parent that failed before its DPO has M1 and no M2; its M1 is good."""
     place.script(PARENT).figures["build-pairs"] = Figures(counts={"pairs": 0})
@@ -165,6 +175,13 @@ def test_local_mode_forks_too(tmp_path: Path) -> None:
         found = (tmp_path / "store").glob("local/artifacts/*/*/manifest.json")
         return {path.parts[-3]: path.read_text() for path in found}
 
+    def summary(names: set[str]) -> dict[str, Any]:
+        """What the one report among these artifacts says."""
+        [name] = [name for name in names if name.startswith("report-")]
+        [path] = (tmp_path / "store" / "local" / "artifacts" / name).glob("*/*/summary.json")
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
+
     run(manifests.tiny("local", PARENT))
     before = set(made())
     origin = {"run": PARENT, "iteration": 0}
@@ -176,4 +193,10 @@ def test_local_mode_forks_too(tmp_path: Path) -> None:
         for name, text in made().items()
         if name not in before and name.startswith("import-")
     ]
-    assert brought["config"]["uri"].startswith("artifact://train-sft-")
+    origin_of_m1 = brought["config"]["uri"].removeprefix("artifact://")
+    assert origin_of_m1.startswith("train-sft-")
+    parents, ours = summary(before), summary(set(made()) - before)
+    first, second = ours["models"]
+    assert (first["stage"], first["origin"]) == ("import-origin", origin_of_m1)
+    assert first["digest"] == parents["models"][0]["digest"]
+    assert second["digest"] not in ("", parents["models"][1]["digest"])

@@ -14,7 +14,7 @@ from autodidact_contract.selfreward import SelfRewardSpec
 from autodidact_contract.stages import Failure, Result, RunRef
 from autodidact_operator.plan.progression import stage_key_of
 from autodidact_operator.plan.types import Graph, ObservedJob, ObservedPod, Run, Stage
-from autodidact_operator.recipes import RECIPES
+from autodidact_operator.recipes import RECIPES, graph_of
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data"
@@ -78,15 +78,18 @@ def run(of: RunSpec | None = None, generation: int = 1) -> Run:
 
 
 def graph(of: RunSpec | None = None) -> Graph:
-    """Returns the run as a graph."""
+    """Returns the run as a graph; a fork's model was found."""
     of = of or spec()
     [recipe] = [recipe for recipe in RECIPES if recipe.spec is type(of)]
-    return recipe.graph(of, UID)
+    return graph_of(recipe, of, UID, "train-sft-0a1b")
 
 
 COUNTS: dict[str, dict[str, int]] = {
     "judge": {"judgements": 300, "parsed": 290, "prompts": 25, "ties": 2},
+    "build-seed": {"rows": 100},
+    "build-eft": {"rows": 60, "accepted": 30, "prompts": 40, "before-4": 40, "after-4": 30},
     "build-pairs": {"pairs": 40},
+    "build-positives": {"positives": 20},
     "prepare-questions": {"rows": 500, "overlap": 0},
     "train-ppo": {"sandbox-missing": 0},
 }
@@ -94,7 +97,8 @@ COUNTS: dict[str, dict[str, int]] = {
 
 METRICS: dict[str, dict[str, float | None]] = {
     "judge": {"score": 3.25, "scoreEntropy": 1.0},
-    "build-pairs": {"gap": 1.5},
+    "implicit-reward": {"score": -0.25},
+    "build-pairs": {"gap": 1.5, "score": 0.5},
     "evaluate": {
         "pairwiseAccuracy": 0.75,
         "quality": 0.5,

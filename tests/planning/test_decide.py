@@ -700,16 +700,62 @@ def test_a_model_that_its_gate_rejects_is_not_the_result(
     bad: dict[str, float],
     reason: str,
 ) -> None:
-    """Stop ends the run as Succeeded with the model before; Fail fails it and keeps that one."""
-    assert gated({"evaluate-2": good}, gates={gate: limits}).status.model.startswith(
-        "research/artifacts/train-dpo-"
-    )
-    for action, phase in (("Stop", "Succeeded"), ("Fail", "Failed")):
-        stopped = gated({"evaluate-1": bad}, gates={gate: {**limits, "action": action}})
+    """The one before is; Stop ends the run as Succeeded with it, Fail fails it.
+
+    Where the first round's model is rejected nothing was learned, so that both fail the run.
+    """
+    done = gated({"evaluate-2": good}, gates={gate: limits})
+    assert done.status.model == done.known["train-dpo-2"].folder
+    for t, action, phase in (
+        *((1, "Stop", "Failed"), (1, "Fail", "Failed")),
+        *((2, "Stop", "Succeeded"), (2, "Fail", "Failed")),
+    ):
+        stopped = gated({f"evaluate-{t}": bad}, gates={gate: {**limits, "action": action}})
         assert (stopped.status.phase, builders.ready(stopped.status).reason) == (phase, reason)
-        assert stopped.status.model.startswith("research/artifacts/train-sft-")
-        assert ("generate-prompts-2", 1) not in stopped.created
+        kept = "train-sft" if t == 1 else "train-dpo-1"
+        assert stopped.status.model == stopped.known[kept].folder
+        assert (("sample-2", 1) in stopped.created) == (t == 2)
         assert stopped.status.report
+
+
+def test_a_mean_of_nothing_is_within_no_limit() -> None:
+    """Where M1 says nothing there is no ratio of lengths: a maximum trips, and says why."""
+    nothing: dict[str, Any] = {"evaluate-2": {"lengthRatio": None}}
+    world = gated(nothing, gates={"maxLengthRatio": {"limit": 100}})
+    assert builders.ready(world.status).reason == "RepliesTooLong"
+    assert (
+        "M1's cannot be computed, the gate wants at most 100" in world.status.conditions[0].message
+    )
+    silent: dict[str, Any] = {"judge-2": {"scoreEntropy": None}}
+    off = gated(silent, gates={"minScoreEntropy": {"limit": 0}})
+    assert builders.ready(off.status).reason == "Completed"
+    on = gated(silent, gates={"minScoreEntropy": {"limit": 0.1}})
+    assert "is 0" not in on.status.conditions[0].message
+
+
+def test_ties_stop_a_run_whose_reward_is_implicit() -> None:
+    """Ties are counted of any scores; a parse rate, which has a default, only of judgements."""
+    changes: dict[str, Any] = {"reward": "implicit", "gates": {"maxTieRate": {"limit": 0.5}}}
+    figures = {"judge-2": {"prompts": 25, "ties": 13}}
+    world = gated(figures, **changes)
+    assert builders.ready(world.status).reason == "TooManyTies"
+    assert gated({"judge-2": {"prompts": 25, "ties": 12}}, **changes).status.phase == "Succeeded"
+    reasons = [check.reason for check in world.graph["judge-1"].checks]
+    assert reasons == ["TooManyTies"]
+
+
+def test_a_gate_on_the_judge_stops_its_siblings() -> None:
+    """With pods of their own they wait for the judge, and none works on once it has tripped."""
+    world = gated(
+        {"judge-2": {"parsed": 3}},
+        shards=2,
+        pairs={"anchoredLoser": True},
+        dpo={"consistency": True},
+    )
+    assert builders.ready(world.status).reason == "JudgeUnreadable"
+    assert ("judge-2", 1) in world.created
+    for name in ("generate-anchors-2", "judge-anchors-2", "judge-by-previous-2"):
+        assert (name, 1) not in world.created
 
 
 def test_the_first_evaluation_has_nothing_to_gain() -> None:

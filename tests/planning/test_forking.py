@@ -2,7 +2,7 @@ import pytest
 
 from autodidact_contract.resources import Iteration, Origin, RunStatus
 from autodidact_operator.plan import selfreward
-from autodidact_operator.plan.forking import NoOrigin, find
+from autodidact_operator.plan.forking import NoOrigin, find, waits_for
 from autodidact_operator.plan.progression import stage_key_of
 from autodidact_operator.plan.types import Graph
 from planning import builders
@@ -57,6 +57,20 @@ def test_a_run_cannot_start_from_itself() -> None:
     assert (found.reason, found.final) == ("OriginIsItself", True)
 
 
+def test_runs_that_wait_for_each_other_are_refused() -> None:
+    """Neither will ever have a model; one that has its own origin waits for nobody any more."""
+    waiting = RunStatus(phase="Pending")
+    found = find(Origin(run="llama", iteration=0), "child", waiting, {"child"})
+    assert isinstance(found, NoOrigin)
+    assert (found.reason, found.final) == ("OriginIsItself", True)
+    assert "llama, which waits for a model of child" in found.message
+    whom = {"llama": "other", "other": "child", "child": "llama"}
+    assert waits_for("llama", whom.__getitem__) == {"other", "child", "llama"}
+    assert waits_for("late", {"late": "other", "other": ""}.__getitem__) == {"other"}
+    made = RunStatus(phase="Running", history=HISTORY)
+    assert find(Origin(run="llama", iteration=0), "child", made, {"child"}) == "train-sft-a"
+
+
 FORK = {"from": {"run": "llama", "iteration": 0}}
 
 
@@ -103,3 +117,22 @@ def test_a_fork_has_no_warm_up() -> None:
     assert not names & {"train-sft", "train-baseline", "judge-ranked", "build-eft", "build-ranked"}
     assert graph["import-origin"].config.dump()["uri"] == "artifact://train-sft-a"
     assert graph["import-origin"].salt == ""
+
+
+def test_a_fork_holds_out_the_prompts_of_its_parent() -> None:
+    """With another seed and a choice of checkpoints, ranked trees are taken apart as before."""
+    data = {"ranked": {"uri": "s3://inputs/trees"}, "instructions": None, "heldOut": None}
+    parent = selfreward.graph(spec(data=data), UID)
+    changes = {"seed": 5, "dpo": {"checkpoints": {}}}
+    fork = selfreward.graph(spec(**FORK, **changes, data=data), UID, "train-sft-a")
+    assert "build-validation" in fork.by_name
+    for name in ("build-instructions", "build-heldout"):
+        assert fork[name].config == parent[name].config
+
+
+def test_a_fork_brings_in_no_judgements() -> None:
+    """The model it starts from has learned from them; another fork of it needs none either."""
+    data = {"evaluations": {"uri": "s3://inputs/eft.jsonl"}}
+    assert "import-evaluations" in selfreward.graph(spec(data=data), UID).by_name
+    fork = selfreward.graph(spec(**FORK, data=data), UID, "train-sft-a")
+    assert "import-evaluations" not in fork.by_name

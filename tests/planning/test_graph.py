@@ -9,7 +9,8 @@ from autodidact_contract.stages import SHARDED, Import
 from autodidact_operator.plan import selfreward
 from autodidact_operator.plan.types import Graph
 from planning import builders, golden
-from planning.builders import EXAMPLES, graph, reft, spec
+from planning.builders import EXAMPLES, UID, graph, reft, spec
+from planning.world import World
 
 TOY = SelfRewardSpec.model_validate(
     yaml.safe_load((EXAMPLES / "selfreward-toy.yaml").read_text())["spec"]
@@ -33,6 +34,57 @@ def outline(of: Graph) -> list[dict[str, Any]]:
     ]
 
 
+RANKED: dict[str, Any] = {
+    "data": {"ranked": {"uri": "s3://inputs/trees"}, "instructions": None, "heldOut": None}
+}
+CHECKPOINTS: dict[str, dict[str, Any]] = {
+    "first": {},
+    "current": {"judge": "current"},
+    "fixed": {"judge": "fixed", "judgeModel": {"uri": "s3://inputs/judge"}},
+    "endpoint": {
+        "judge": "endpoint",
+        "endpoint": {"url": "https://judge.test/v1", "model": "m", "secretName": "key"},
+    },
+}
+OPTIONS = {
+    "everything": spec(
+        **RANKED,
+        shards=2,
+        pairs={"rho": [0, 0.3], "anchoredLoser": True},
+        metaJudge={"rounds": 1},
+        dpo={"consistency": True, "nllCoefficient": 0.5, "checkpoints": {"everySteps": 50}},
+        evaluation={"against": ["previous", "first", "baseline"]},
+        lora={"rank": 8},
+        gates={
+            "minScoreEntropy": {"limit": 0.1},
+            "maxLengthRatio": {"limit": 2},
+            "minGain": {"limit": 0.1},
+        },
+    ),
+    "ranked": spec(**RANKED),
+    "baseline": spec(evaluation={"against": ["baseline"]}),
+    "endpoint": spec(evaluation=CHECKPOINTS["endpoint"]),
+    "implicit": spec(reward="implicit", pairs={"anchoredLoser": True}, dpo={"consistency": True}),
+    "verifier": spec(reward="verifier", data={"questions": {"uri": "s3://inputs/q.jsonl"}}),
+    "positive": spec(learning="positive", **RANKED),
+    "fork": spec(
+        **{"from": {"run": "llama", "iteration": 1}},
+        **RANKED,
+        evaluation={"against": ["previous", "baseline"]},
+    ),
+    **{
+        f"checkpoints-{judge}": spec(
+            dpo={"checkpoints": wanted}, data={"validation": {"uri": "s3://inputs/v.jsonl"}}
+        )
+        for judge, wanted in CHECKPOINTS.items()
+    },
+    "checkpoints-oracle": spec(
+        dpo={"checkpoints": {"judge": "oracle"}},
+        data={"validation": {"uri": "toy://selfreward/validation"}},
+    ),
+}
+"""What is off by default, each at least once."""
+
 BASELINES = ["sft", "offline-self-training", "online-self-training"]
 EVERYTHING = reft(baselines=BASELINES, reasoning="program", shards=4, lora={"rank": 8})
 
@@ -42,6 +94,7 @@ EVERYTHING = reft(baselines=BASELINES, reasoning="program", shards=4, lora={"ran
     [
         ("minimal", spec()),
         ("toy", TOY),
+        ("everything", OPTIONS["everything"]),
         ("reft-minimal", reft()),
         ("reft-everything", EVERYTHING),
         ("reft-grpo", reft(algorithm="grpo", reranker={"enabled": False})),
@@ -65,7 +118,7 @@ REFTS = {
     "reft-grpo": reft(algorithm="grpo", reranker={"enabled": False}, baselines=["sft"]),
     "reft-secret": reft(data={"test": {"uri": "s3://theirs/test.jsonl", "secretName": "keys"}}),
 }
-ALL = {**SPECS, **REFTS}
+ALL = {**SPECS, **OPTIONS, **REFTS}
 
 
 @pytest.mark.parametrize("of", ALL.values(), ids=ALL)
@@ -76,6 +129,31 @@ def test_inputs_are_made_earlier(of: RunSpec) -> None:
         assert made.issuperset((*stage.inputs.values(), *stage.after))
         assert stage.name not in made
         made.add(stage.name)
+
+
+@pytest.mark.parametrize("of", ALL.values(), ids=ALL)
+def test_every_run_comes_to_its_end(of: RunSpec) -> None:
+    """Whatever is switched on, healthy stages lead to the last model, a full history, a report."""
+    world = World(spec=of)
+    world.play()
+    status, found = world.status, world.graph
+    assert (status.phase, status.conditions[0].reason) == ("Succeeded", "Completed")
+    assert status.model == world.known[found.models[max(found.models)]].folder
+    assert [line.name for line in status.history] == [line.name for line in found.lines]
+    assert status.report
+
+
+@pytest.mark.parametrize(
+    ("name", "pairs", "score"),
+    [("toy", 40, 3.25), ("implicit", 40, -0.25), ("verifier", 40, 0.5), ("positive", 20, 3.25)],
+)
+def test_history_has_what_a_round_was_made_of(name: str, pairs: int, score: float | None) -> None:
+    """Pairs or positives, the mean reward whoever gave it, and how long the replies became."""
+    world = World(spec=ALL[name])
+    world.play()
+    line = world.status.history[1]
+    assert (line.pairs, line.length_ratio) == (pairs, 1.1)
+    assert line.mean_score == score
 
 
 @pytest.mark.parametrize("of", ALL.values(), ids=ALL)
@@ -103,7 +181,7 @@ def test_each_model_judges_itself(of: SelfRewardSpec) -> None:
     assert found["evaluate-0"].inputs["model"] == "train-sft"
 
 
-@pytest.mark.parametrize("of", SPECS.values(), ids=SPECS)
+@pytest.mark.parametrize("of", {**SPECS, **OPTIONS}.values(), ids={**SPECS, **OPTIONS})
 def test_iterations_are_numbered(of: SelfRewardSpec) -> None:
     """A stage of iteration t ends in t; imports, warm-up and evaluate-0 are of iteration 0."""
     found = graph(of)
@@ -216,9 +294,16 @@ def test_what_may_change_is_looked_at_again(uri: str, salted: bool) -> None:
 
 
 def test_report_takes_what_there_is() -> None:
-    """The report reads every stage but the imports, and waits for none that was skipped."""
+    """The report reads every stage but what was given, and waits for none that was skipped."""
     found = graph()
     report = found["report"]
     assert report.partial
     assert len(report.inputs) == len(found.stages) - 4
     assert builders.published(found)["report"].digest
+
+
+def test_report_of_a_fork_knows_its_origin() -> None:
+    """The model of another run is the one import that is not given from outside."""
+    of = spec(**{"from": {"run": "llama", "iteration": 1}})
+    inputs = selfreward.graph(of, UID, "train-dpo-b")["report"].inputs
+    assert [name for name in inputs if name.startswith("import-")] == ["import-origin"]

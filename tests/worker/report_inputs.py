@@ -128,6 +128,7 @@ class Run:
                 "constant-prompts": 7,
             },
             quality=quality,
+            greedyQuality=None if quality is None else quality + 0.1,
             replyLength=5.0,
             pairwiseAccuracy=0.81 + 0.01 * number,
             exactMatch=0.34,

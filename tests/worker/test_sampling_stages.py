@@ -440,6 +440,18 @@ def test_the_oracle_measures_our_replies_and_decides_battles(
     assert artifact.metrics["quality"] == pytest.approx(mean)
 
 
+def test_greedy_replies_are_measured_beside_sampled_ones(
+    bench: Any, stages: dict[str, Any]
+) -> None:
+    """Where all replies are greedy, their quality is that of the greedy ones beside samples."""
+    config, inputs = stages["evaluate"]
+    alone = {name: given for name, given in inputs.items() if name != "previous"}
+    greedy = evaluate_config(reply_sampling=SAMPLING.model_copy(update={"temperature": 0.0}))
+    sampled, likely = (bench.result(bench.run(one, **alone)).metrics for one in (config, greedy))
+    assert likely["quality"] == likely["greedyQuality"] == sampled["greedyQuality"]
+    assert sampled["quality"] != sampled["greedyQuality"]
+
+
 def test_every_opponent_is_met(bench: Any, stages: dict[str, Any]) -> None:
     """Figures of each; the same model under two names has the same battles; lengths have a ratio."""
     config, inputs = stages["evaluate"]

@@ -55,7 +55,7 @@ FLAT = [
     message("e"),
     message("f", deleted=True),
     message("f0", "f", rank=0),
-    message("g", text="text of a"),
+    message("g", text=" text of a\n"),
     message("g0", "g", rank=0),
     message("h0", "gone", rank=0),
     message("h1", "h0", role="prompter"),
@@ -64,6 +64,8 @@ FLAT = [
     message("j"),
     message("j0", "j", rank=4),
     message("j1", "j", rank=4),
+    message("k", role="assistant"),
+    message("k0", "k", role="prompter"),
 ]
 """Everything that can be wrong with a tree, once."""
 
@@ -99,7 +101,8 @@ def test_first_turns_of_a_hand_made_forest() -> None:
     assert [turn.best for turn in found] == ["text of a0", "text of c0", "text of j0"]
     assert [turn.ordered for turn in found] == [True, False, False]
     assert counts == {
-        "trees": 8,
+        "trees": 9,
+        "unprompted": 1,
         "deleted": 2,
         "foreign-replies": 1,
         "other-language": 1,
@@ -157,7 +160,10 @@ MANY = [
 
 
 def test_parts_have_no_prompt_in_common() -> None:
-    """Every prompt is in one part, near the shares asked for, whatever the order of the data."""
+    """Every prompt is in one part, near the shares asked for, whatever order and seed.
+
+    A run that goes on from the model of one with another seed holds out nothing it has learned.
+    """
     parts = seeding.split(MANY, CONFIG)
     prompts = [turn.prompt for part in parts.values() for turn in part]
     assert sorted(prompts) == sorted(turn.prompt for turn in MANY)
@@ -168,7 +174,7 @@ def test_parts_have_no_prompt_in_common() -> None:
     assert 225 <= len(parts["instructions"]) <= 275  # 100 without order, half of 300
     assert 20 <= len(parts["held-out"]) <= 45  # a quarter of 130
     assert seeding.split(MANY[::-1], CONFIG) == parts
-    assert seeding.split(MANY, CONFIG.model_copy(update={"seed": 4})) != parts
+    assert seeding.split(MANY, CONFIG.model_copy(update={"seed": 4})) == parts
 
 
 def test_instructions_are_capped() -> None:

@@ -10,16 +10,17 @@ import torch
 from safetensors.torch import load_file
 
 from autodidact_contract.records import SeedPrompt
-from autodidact_contract.stages import Contest, Sampling, Selection
+from autodidact_contract.stages import Sampling, Selection
 from autodidact_contract.training import Lora
 from autodidact_store import open_store
-from autodidact_worker import contests, rows, safety
+from autodidact_worker import contests, distributed, rows, safety
 from autodidact_worker.contests import Meeting, Verdict
 from autodidact_worker.errors import StoppedError
 from autodidact_worker.frame import Context, InputArtifact, Output
 from autodidact_worker.selection import Check, Choice
 from autodidact_worker.stages import train_dpo
 from worker import chain
+from worker.completion_servers import said, scripted
 from worker.test_training import PAIRS, digest
 
 IMPROVING = [(3, 1), (2, 1), (2, 0), (1, 0)]
@@ -69,8 +70,12 @@ class Script:
         self.scores = list(scores)
         self.seen: list[list[Meeting]] = []
 
-    def compare(self, meetings: Sequence[Meeting], *_: Any) -> list[tuple[Verdict, ...]]:
+    def compare(
+        self, meetings: Sequence[Meeting], _: Any, stopping: Callable[[], bool]
+    ) -> list[tuple[Verdict, ...]]:
         """Lets the first ones be won, the next ones be lost, and the rest be ties."""
+        if stopping():
+            raise StoppedError
         self.seen.append(list(meetings))
         wins, losses = self.scores.pop(0)
         ties = len(meetings) - wins - losses
@@ -93,7 +98,9 @@ def run(
         for name in ("pairs", "validation", "out", "scratch"):
             (place / name).mkdir(parents=True)
         rows.write(place / "pairs" / "pairs-00000.jsonl", PAIRS)
-        prompts = [SeedPrompt(prompt=f"say {i}:") for i in range(PROMPTS + 2)]
+        contest = fields.pop("contest", {})
+        # The built-in task's form, so that its oracle can decide.
+        prompts = [SeedPrompt(prompt=f"A{letter * 5}:") for letter in "abcdef"[: PROMPTS + 2]]
         rows.write(place / "validation" / rows.DATA, prompts)
         judge = Script(scores or [])
         if scores is not None:
@@ -101,9 +108,9 @@ def run(
         where = {k: fields.pop(k) for k in ("store", "stopping", "progress") if k in fields}
         settings = {"epochs": 2, "batch_size": 3, "learning_rate": 1e-2, **fields}
         if patience:
-            settings["selection"] = selection(every_steps, patience)
+            settings["selection"] = selection(every_steps, patience, **contest)
         inputs = {"model": llama, "pairs": place / "pairs", "validation": place / "validation"}
-        inputs |= {"referee": llama} if scores is None else {}
+        inputs |= {"referee": llama} if scores is None and not contest else {}
         context = Context(
             config=chain.dpo_config(**settings),
             inputs={name: InputArtifact(path=path) for name, path in inputs.items()},
@@ -118,20 +125,17 @@ def run(
     return call
 
 
-def selection(every_steps: int, patience: int) -> Selection:
-    """A choice on four short replies."""
+def selection(every_steps: int, patience: int, **changes: Any) -> Selection:
+    """A choice on four short replies; changes are the contest's."""
     sampling = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=6)
-    return Selection(
-        every_steps=every_steps,
-        patience=patience,
-        contest=Contest(
-            rubric="additive-v1",
-            judge="model",
-            judge_sampling=sampling,
-            reply_sampling=sampling,
-            prompts=PROMPTS,
-        ),
-    )
+    contest: dict[str, Any] = {
+        "rubric": "additive-v1",
+        "judge": "model",
+        "judge_sampling": sampling,
+        "reply_sampling": sampling,
+        "prompts": PROMPTS,
+    }
+    return Selection(every_steps=every_steps, patience=patience, contest=contest | changes)
 
 
 def equal(first: Path, second: Path) -> bool:
@@ -196,11 +200,11 @@ def test_the_end_is_a_check_of_its_own(run: Any) -> None:
 
 
 @pytest.mark.parametrize("lora", [None, Lora(rank=4)])
-@pytest.mark.parametrize("stop", [3, 5])
+@pytest.mark.parametrize("stop", [3, 4])
 def test_a_choice_survives_an_interruption(
     run: Any, tmp_path: Path, lora: Lora | None, stop: int
 ) -> None:
-    """Stopped between two checks, or just before one: the same bytes as undisturbed."""
+    """Stopped before a step, or before the check after one: the same bytes as undisturbed."""
     settings: dict[str, Any] = {"patience": 2, "lora": lora}
     (tmp_path / "store").mkdir()
     store = open_store(str(tmp_path / "store"))
@@ -214,12 +218,47 @@ def test_a_choice_survives_an_interruption(
             stopping=lambda: len(steps) >= stop,
             **settings,
         )
-    done = max(steps) // 2
+    done = (max(steps) - 1) // 2  # the check after the last step was not begun
     assert done < len(NOISY)
     again = run(NOISY[done:], store=store, **settings)
     assert digest(again[0]) == digest(undisturbed[0])
     assert again[1] == undisturbed[1]
     assert again[2].seen == undisturbed[2].seen[done:]
+
+
+@pytest.mark.parametrize("check", [0, 2, 3])
+def test_a_slow_judge_holds_no_trainer(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check: int
+) -> None:
+    """Asked to stop while the judge is asked: it saves at once, and asks again when it resumes.
+
+    Of the last check too, after which there is no step.
+    """
+    undisturbed = run(NOISY)
+    (tmp_path / "store").mkdir()
+    store = open_store(str(tmp_path / "store"))
+    signals: list[str] = []
+    real = Script.compare
+
+    def slow(self: Script, *given: Any) -> Any:
+        signals.extend(["SIGTERM"] * (len(self.seen) == check))
+        return real(self, *given)
+
+    monkeypatch.setattr(Script, "compare", slow)
+    with pytest.raises(StoppedError, match=rf"after step {2 * check + 2} of 8; .* is saved"):
+        run(NOISY, store=store, stopping=lambda: bool(signals))
+    monkeypatch.setattr(Script, "compare", real)
+    again = run(NOISY[check:], store=store)
+    assert digest(again[0]) == digest(undisturbed[0])
+    assert again[1] == undisturbed[1]
+    assert again[2].seen == undisturbed[2].seen[check:]
+
+
+def test_all_ranks_give_up_a_check_together(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where another rank was asked to stop, ours does not wait for its verdicts."""
+    monkeypatch.setattr(distributed, "agreed", lambda *_, **__: (True, False))
+    with pytest.raises(StoppedError):
+        run(NOISY)
 
 
 def test_a_choice_survives_a_kill(
@@ -248,3 +287,21 @@ def test_a_model_can_be_the_judge(run: Any, llama: Path) -> None:
     assert (output.counts["keptStep"], output.counts["checks"]) == (0, 1)
     assert output.counts["invalid-verdicts"] in {2, 4, 6, 8}
     assert equal(out, llama)
+
+
+@pytest.mark.parametrize("judge", ["server", "oracle"])
+def test_who_is_no_model_can_be_the_judge(run: Any, judge: str) -> None:
+    """A server that finds whatever it is shown first the better one decides nothing; both count."""
+    with scripted("judge-1") as served:
+        served.reply = lambda _: said("Verdict: A")
+        kinds: dict[str, dict[str, Any]] = {
+            "server": {"judge": judge, "server": {"url": served.url, "model": "judge-1"}},
+            "oracle": {"judge": judge, "rubric": "toy-copy-v1"},
+        }
+        out, output, _ = run(None, every_steps=100, contest=kinds[judge])
+    [line] = curve(out)
+    assert line["wins"] + line["ties"] + line["losses"] == PROMPTS
+    assert output.counts["keptStep"] == (8 if line["wins"] > line["losses"] else 0)
+    assert output.counts["invalid-verdicts"] == 0
+    assert bool(served.asked) == (judge == "server")
+    assert judge == "oracle" or line["ties"] == PROMPTS

@@ -3,8 +3,9 @@
 Source: arXiv 2401.10020, section 3.1.1: of Open Assistant's trees the first turn, in one language;
 the best-ranked replies are instructions (IFT); replies that people ranked are judged by a model,
 and its judgements are kept where they agree with the people's order (EFT). What the paper leaves
-open: prompts are dealt out by a hash of the seed and their text, so that equal prompts never part;
-a prompt's judgements are kept all or none, those of the first attempt that agrees.
+open: prompts are dealt out by a hash of their text alone, so that equal prompts never part, not even
+in runs with different seeds, of which one may go on from the other's model; a prompt's judgements
+are kept all or none, those of the first attempt that agrees.
 """
 
 import hashlib
@@ -28,6 +29,8 @@ from autodidact_worker.errors import UserError
 
 Part = Literal["instructions", "judged", "held-out", "validation"]
 Disagreement = Literal["too-long", "unreadable", "inversion", "tie"]
+_SALT = 0
+"""Of the hash that deals the prompts out."""
 REASONS: tuple[Disagreement, ...] = ("tie", "inversion", "unreadable", "too-long")
 """Why a prompt's judgements are not kept, the mildest first."""
 
@@ -60,11 +63,12 @@ def first_turns(
 ) -> tuple[list[Ranked], Counter[str]]:
     """Returns the first prompts in a language with their replies, and what was left out.
 
-    Counts: ``trees``; ``other-language``, first prompts in another one; ``foreign-replies``,
-    replies in another one than their prompt; ``deleted`` messages; ``orphans``, messages whose
-    parent is not there; ``cycles``, messages that are their own ancestors; ``unanswered`` prompts;
-    ``unranked``, prompts with several replies of which one has no rank; ``duplicates``, prompts
-    whose text was there before.
+    Counts: ``trees``; ``unprompted`` ones, which begin with a reply; ``other-language``, first
+    prompts in another one; ``foreign-replies``, replies in another one than was asked for;
+    ``deleted`` messages; ``orphans``, messages whose parent is not there; ``cycles``, messages that
+    are their own ancestors; ``unanswered`` prompts; ``unranked``, prompts with several replies of
+    which one has no rank; ``duplicates``, prompts whose text, but for white space around it, was
+    there before.
 
     Args:
         rows: Trees, or the messages of trees in any order.
@@ -77,17 +81,17 @@ def first_turns(
     children = _children(rows, counts)
     found: dict[str, Ranked] = {}
     for root in children[None]:
-        if root.role != "prompter":
-            continue
         counts["trees"] += 1
-        if root.deleted:
+        if root.role != "prompter":
+            counts["unprompted"] += 1
+        elif root.deleted:
             counts["deleted"] += 1
         elif not _speaks(root, language):
             counts["other-language"] += 1
-        elif root.text in found:
+        elif root.text.strip() in found:
             counts["duplicates"] += 1
         elif (turn := _turn(root, children[root.message_id], language, counts)) is not None:
-            found[root.text] = turn
+            found[root.text.strip()] = turn
     return list(found.values()), counts
 
 
@@ -173,9 +177,9 @@ def split(turns: Sequence[Ranked], config: BuildSeed) -> dict[Part, list[Ranked]
 
     Args:
         turns: Each prompt once.
-        config: Seed and shares.
+        config: Shares; its seed changes nothing.
     """
-    dealt = sorted(turns, key=lambda turn: _draw(config.seed, "order", turn.prompt))
+    dealt = sorted(turns, key=lambda turn: _dealt("order", turn))
     parts: dict[Part, list[Ranked]] = {
         "instructions": [],
         "judged": [],
@@ -183,11 +187,11 @@ def split(turns: Sequence[Ranked], config: BuildSeed) -> dict[Part, list[Ranked]
         "validation": [],
     }
     for turn in dealt:
-        if not turn.ordered or _draw(config.seed, "use", turn.prompt) < config.instruction_share:
+        if not turn.ordered or _dealt("use", turn) < config.instruction_share:
             parts["instructions"].append(turn)
         elif len(parts["validation"]) < config.validation_prompts:
             parts["validation"].append(turn)
-        elif _draw(config.seed, "held-out", turn.prompt) < config.held_out_share:
+        elif _dealt("held-out", turn) < config.held_out_share:
             parts["held-out"].append(turn)
         else:
             parts["judged"].append(turn)
@@ -269,6 +273,11 @@ def rebalanced(rows: Sequence[Evaluation], config: BuildEft) -> list[Evaluation]
     )
     dropped = set(of_it[allowed:])
     return [row for place, row in enumerate(rows) if place not in dropped]
+
+
+def _dealt(use: str, turn: Ranked) -> float:
+    """Returns a number from 0 to 1 that depends on the prompt alone."""
+    return _draw(_SALT, use, turn.prompt.strip())
 
 
 def _draw(seed: int, use: str, text: str) -> float:

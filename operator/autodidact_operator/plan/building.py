@@ -67,6 +67,11 @@ def report(spec: RunSpec, title: str, stages: Iterable[Stage], last: int) -> Sta
         config=s.Report(seed=spec.seed, title=title),
         job="report",
         iteration=last,
-        inputs={stage.name: stage.name for stage in stages if stage.config.stage != "import"},
+        inputs={stage.name: stage.name for stage in stages if _is_told_of(stage.config)},
         partial=True,
     )
+
+
+def _is_told_of(config: s.AnyStage) -> bool:
+    """Returns whether a stage is on the page: all but what was given from outside."""
+    return not isinstance(config, s.Import) or config.uri.startswith("artifact://")

@@ -245,7 +245,11 @@ def _ended(
         return None
     if not gates:
         return Verdict(phase="Succeeded", reason="Completed", message="all iterations are done")
-    learned = any(t > 1 and name in seen.artifacts for t, name in graph.models.items())
+    rejected = {gate.rejected for gate in gates}
+    learned = any(
+        t > 1 and name in seen.artifacts and name not in rejected
+        for t, name in graph.models.items()
+    )
     gate = next((gate for gate in gates if gate.check.action == "Fail"), gates[0])
     failed = gate.check.action == "Fail" or not learned
     return Verdict(

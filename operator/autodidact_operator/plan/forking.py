@@ -1,5 +1,6 @@
 """From which model a forked run starts."""
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from autodidact_contract.resources import Origin, RunStatus
@@ -20,13 +21,32 @@ class NoOrigin:
     patient: bool = False
 
 
-def find(wanted: Origin, own_name: str, parent: RunStatus | None) -> str | NoOrigin:
+def waits_for(run: str, whom: Callable[[str], str]) -> set[str]:
+    """Returns the runs whose models a run waits for, directly or by way of others.
+
+    Args:
+        run: Its name.
+        whom: Returns the name of the run whose model a run waits for; empty where it waits for none.
+    """
+    found: set[str] = set()
+    while (run := whom(run)) and run not in found:
+        found.add(run)
+    return found
+
+
+def find(
+    wanted: Origin,
+    own_name: str,
+    parent: RunStatus | None,
+    others: Collection[str] = (),
+) -> str | NoOrigin:
     """Returns the artifact ``<kind>-<key>`` of the model, or why there is none.
 
     Args:
         wanted: What ``spec.from`` says.
         own_name: Name of the run that wants it.
         parent: Status of the run that it names; None where there is no such run.
+        others: What ``waits_for`` says of that run.
     """
     if wanted.run == own_name:
         return NoOrigin(
@@ -43,6 +63,13 @@ def find(wanted: Origin, own_name: str, parent: RunStatus | None) -> str | NoOri
     models = {line.iteration: line.model for line in parent.history if line.model}
     if model := models.get(wanted.iteration):
         return model
+    if own_name in others:
+        return NoOrigin(
+            reason="OriginIsItself",
+            message=f"spec.from names {wanted.run}, which waits for a model of {own_name}, which is "
+            "this run; name another one in one of them",
+            final=True,
+        )
     there = ", ".join(map(str, models)) or "none"
     if parent.phase in ("Succeeded", "Failed"):
         return NoOrigin(

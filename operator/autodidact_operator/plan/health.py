@@ -7,7 +7,12 @@ from autodidact_operator.plan.types import Check
 
 
 def judging(spec: SelfRewardSpec) -> tuple[Check, ...]:
-    """Returns what must hold of the model's scores of its own replies."""
+    """Returns what must hold of the model's scores of its own replies.
+
+    A reward that is implicit has no judgements to read, and no scale that its entropy is on.
+    """
+    if spec.reward == "implicit":
+        return _ties(spec, "use a higher responses.temperature")
     return (
         *gate(
             spec.gates.min_parse_rate,
@@ -19,15 +24,7 @@ def judging(spec: SelfRewardSpec) -> tuple[Check, ...]:
             advice="train the judge (data.evaluations), or raise judge.maxNewTokens if "
             "judgements are cut",
         ),
-        *gate(
-            spec.gates.max_tie_rate,
-            reason="TooManyTies",
-            figure="share of prompts whose replies all have one score",
-            numerator="ties",
-            denominator="prompts",
-            at_least=False,
-            advice="use more votes or a higher temperature",
-        ),
+        *_ties(spec, "use more votes or a higher temperature"),
         *gate(
             spec.gates.min_score_entropy,
             reason="ScoresCollapsed",
@@ -37,6 +34,18 @@ def judging(spec: SelfRewardSpec) -> tuple[Check, ...]:
             advice="the judge no longer tells replies apart; stop earlier, or train it "
             "(data.evaluations, metaJudge)",
         ),
+    )
+
+
+def _ties(spec: SelfRewardSpec, advice: str) -> tuple[Check, ...]:
+    return gate(
+        spec.gates.max_tie_rate,
+        reason="TooManyTies",
+        figure="share of prompts whose replies all have one score",
+        numerator="ties",
+        denominator="prompts",
+        at_least=False,
+        advice=advice,
     )
 
 

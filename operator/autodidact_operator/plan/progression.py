@@ -16,23 +16,29 @@ class Tripped:
 
     stage: Stage
     check: Check
-    value: float
+    value: float | None
 
     def __str__(self) -> str:
         """Says what was measured, where, and what to do."""
         check = self.check
         side = "at least" if check.at_least else "at most"
         wants = "expected" if check.action == "Warn" else "the gate wants"
+        is_ = "cannot be computed" if self.value is None else f"is {self.value:g}"
         return (
-            f"{self.stage.name}: {check.figure} is {self.value:g}, {wants} {side} "
+            f"{self.stage.name}: {check.figure} {is_}, {wants} {side} "
             f"{check.limit:g}; {check.advice}"
         )
 
+    @property
+    def rejected(self) -> str:
+        """The stage that made the model which is then none of the run's good ones, if any."""
+        return self.stage.inputs["model"] if self.check.rejects else ""
 
-def measured(check: Check, artifact: Artifact) -> float:
-    """Returns a check's figure, 0 where it cannot be computed."""
+
+def measured(check: Check, artifact: Artifact) -> float | None:
+    """Returns a check's figure, 0 where there is none, None where it is a mean of nothing."""
     if check.metric:
-        return artifact.metrics.get(check.metric) or 0.0
+        return artifact.metrics.get(check.metric, 0.0)
     value = float(artifact.counts.get(check.numerator, 0))
     if not check.denominator:
         return value
@@ -46,9 +52,16 @@ def tripped(graph: Graph, artifacts: Artifacts) -> tuple[Tripped, ...]:
     for stage in graph.stages:
         for check in stage.checks if stage.name in artifacts else ():
             value = measured(check, artifacts[stage.name])
-            if (value < check.limit) if check.at_least else (value > check.limit):
+            if _passes(check, value):
                 found.append(Tripped(stage=stage, check=check, value=value))
     return tuple(found)
+
+
+def _passes(check: Check, value: float | None) -> bool:
+    """Returns whether a figure is beyond its limit; a mean of nothing is beyond all but 0."""
+    if check.at_least:
+        return (value or 0.0) < check.limit
+    return value is None or value > check.limit
 
 
 def skipped(graph: Graph, gates: Collection[Tripped]) -> frozenset[str]:

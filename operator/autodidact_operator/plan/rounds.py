@@ -44,12 +44,16 @@ class Rounds:
 
     def line(self, t: int) -> Line:
         """Returns the line of history of M(t+1); t may be 0."""
+        positive, verified = self.spec.learning == "positive", self.spec.reward == "verifier"
         figures: dict[str, tuple[str, str | tuple[str, ...]]] = {
-            "pairs": (f"build-pairs-{t}", "pairs"),
-            "mean_score": (f"judge-{t}", "score"),
+            "pairs": (f"build-positives-{t}", "positives")
+            if positive
+            else (f"build-pairs-{t}", "pairs"),
+            "mean_score": (f"build-pairs-{t}" if verified else f"judge-{t}", "score"),
             "quality": (f"evaluate-{t}", "quality"),
             "win_rate": (f"evaluate-{t}", "winRate"),
             "gain": (f"evaluate-{t}", "gain"),
+            "length_ratio": (f"evaluate-{t}", "lengthRatio"),
             "judge_accuracy": (f"evaluate-{t}", "pairwiseAccuracy"),
         }
         if t == 0 and self.start.evaluations == EFT:
@@ -172,8 +176,8 @@ class Rounds:
         return self._sampled(name, t, config, model=model, prompts=f"generate-prompts-{t}")
 
     def _score(self, t: int) -> Stage:
-        checks = health.judging(self.spec) if self.spec.reward == "judge" else ()
-        return replace(self._scores(t, "judge", "generate-responses"), checks=checks)
+        scores = self._scores(t, "judge", "generate-responses")
+        return replace(scores, checks=health.judging(self.spec))
 
     def _scores(self, t: int, name: str, replies: str, by: int | None = None) -> Stage:
         """Returns the stage that scores replies of round t, by M(t) unless said otherwise."""
@@ -201,13 +205,17 @@ class Rounds:
         if not self.spec.pairs.anchored_loser or t == 1:
             return []
         replies = self._replies(t, "generate-anchors", by=1)
-        return [replies, self._scores(t, "judge-anchors", "generate-anchors")]
+        return [
+            replace(replies, after=(f"judge-{t}",)),  # whose gates may end the run
+            self._scores(t, "judge-anchors", "generate-anchors"),
+        ]
 
     def _scores_by_previous(self, t: int) -> list[Stage]:
         """Returns M(t-1)'s scores of M(t)'s replies; before M1 nothing can judge."""
         if not self.spec.dpo.consistency or t == 1:
             return []
-        return [self._scores(t, "judge-by-previous", "generate-responses", by=t - 1)]
+        scores = self._scores(t, "judge-by-previous", "generate-responses", by=t - 1)
+        return [replace(scores, after=(f"judge-{t}",))]  # as above
 
     def _pairs(self, t: int) -> Stage:
         wanted = self.spec.pairs

@@ -54,7 +54,7 @@ def seed(spec: SelfRewardSpec, salt: str, origin: str) -> Seed:
         origin: Artifact that ``spec.from`` was found to be; empty where there is none.
     """
     data = spec.data
-    stages = _imports(spec, salt)
+    stages = _imports(spec, salt, forked=bool(origin))
     if origin:
         stages.append(_origin(spec, origin))
     instructions, held_out = "import-instructions", "import-heldout"
@@ -93,7 +93,8 @@ def seed(spec: SelfRewardSpec, salt: str, origin: str) -> Seed:
     )
 
 
-def _imports(spec: SelfRewardSpec, salt: str) -> list[Stage]:
+def _imports(spec: SelfRewardSpec, salt: str, *, forked: bool) -> list[Stage]:
+    """Returns the imports; the model of another run has learned from evaluations already."""
     data, checkpoints = spec.data, spec.dpo.checkpoints
     return imports(
         spec,
@@ -101,7 +102,7 @@ def _imports(spec: SelfRewardSpec, salt: str) -> list[Stage]:
         (
             ("import-model", spec.model, "model"),
             ("import-instructions", data.instructions, "instructions"),
-            ("import-evaluations", data.evaluations, "evaluations"),
+            ("import-evaluations", None if forked else data.evaluations, "evaluations"),
             ("import-heldout", data.held_out, "ranked"),
             ("import-ranked", data.ranked, "trees"),
             ("import-validation", data.validation, "prompts"),
@@ -137,12 +138,10 @@ def _parts(spec: SelfRewardSpec, *, judged: bool) -> dict[str, Stage]:
         ),
     }
     fields = {name: getattr(spec.seed_data, name) for name in PART_FIELDS}
-    if not wanted["validation"][1]:
-        fields["validation_prompts"] = 0
     return {
         part: Stage(
             name=name,
-            config=s.BuildSeed.model_validate({**fields, "seed": spec.seed, "part": part}),
+            config=s.BuildSeed.model_validate({**fields, "part": part}),
             job="build-seed",
             inputs={"trees": "import-ranked"},
             checks=_enough(name),
@@ -193,8 +192,8 @@ def _enough(name: str) -> tuple[Check, ...]:
             limit=1,
             at_least=True,
             action="Fail",
-            advice=f"the counts of {name} say what the trees had; see seedData.language and the "
-            "shares in seedData",
+            advice=f"the counts of {name} say what the trees had; see seedData.language, the "
+            "shares in seedData and seedData.validationPrompts",
         ),
     )
 

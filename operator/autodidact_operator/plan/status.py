@@ -178,7 +178,7 @@ def _short(span: timedelta) -> str:
 
 def _model(graph: Graph, artifacts: Artifacts, gates: Sequence[Tripped]) -> str:
     """Returns the folder of the last model there is that no gate rejects."""
-    rejected = {gate.stage.inputs["model"] for gate in gates if gate.check.rejects}
+    rejected = {gate.rejected for gate in gates}
     made = [t for t, name in graph.models.items() if name in artifacts and name not in rejected]
     return artifacts[graph.models[max(made)]].folder if made else ""
 

@@ -18,7 +18,9 @@ class Check:
     """A gate on one stage's published counts and metrics.
 
     The figure is ``counts[numerator] / counts[denominator]``, or ``counts[numerator]`` without a
-    denominator, or ``metrics[metric]``. A figure that cannot be computed counts as 0.
+    denominator, or ``metrics[metric]``. A count that is not there is 0, and so is a share of
+    nothing; a metric that is a mean of nothing is below every minimum but 0, and above every
+    maximum.
 
     Stop and Fail skip what follows from the stage; Warn is only said, as the condition Degraded.
 

@@ -13,8 +13,8 @@ def run(context: Context) -> Output:
     """Writes ``rows.jsonl``: evaluations for SFT.
 
     Counts: ``prompts``; ``accepted`` ones, and ``rejected-<reason>`` the others; ``before-<score>``
-    and ``after-<score>``, judgements by score before and after rebalancing; ``rows``. Metric
-    ``acceptance``: share of the prompts.
+    and ``after-<score>``, judgements by score before and after rebalancing, where a fraction counts
+    with the whole score below it; ``rows``. Metric ``acceptance``: share of the prompts.
     """
     config: BuildEft = context.config
     counts: Counter[str] = Counter({f"rejected-{reason}": 0 for reason in seeding.REASONS})

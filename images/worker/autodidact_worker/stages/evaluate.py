@@ -2,6 +2,7 @@
 
 Phases, each with one model in memory: the model judges people's ranked replies; the model and each
 opponent answer the same prompts; the judge of the contest compares the answers, see ``contests``.
+Where the task has a measure of its own, the model answers once more, greedily, and both are measured.
 Opponents that are the same model are met once, and the battles are written down for each of them.
 """
 
@@ -59,6 +60,8 @@ def run(context: Context) -> Output:
         rankings += ranked
     counts, figures = metrics.ranking_metrics(rankings, best=rubric.high)
     counts |= health
+    if quality:
+        figures["greedyQuality"] = _greedy_quality(context, parts, quality, steps)
     if quality or opponents:
         for model in ("model", *opponents):
             _answer(context, model, parts, steps)
@@ -81,7 +84,8 @@ class _Steps:
         asked = sum(len(part.prompts) for part in parts)
         judged = sum(len(row.replies) for part in parts for row in part.rows) * config.votes
         models = {_identity(context, name) for name in ("model", *OPPONENTS)} - {""}
-        answered = len(models) if judge or config.contest.judge == "oracle" else 0
+        oracle = config.contest.judge == "oracle"
+        answered = len(models) + oracle if judge or oracle else 0
         fought = judge.orders * (len(models) - 1) if judge else 0
         self._context = context
         self._done, self._total = 0, judged + (answered + fought) * asked
@@ -165,6 +169,26 @@ def _answer(context: Context, model: str, parts: list[_Part], steps: _Steps) -> 
             part.replies[name] = contests.answer(
                 *(generator, part.prompts, config.contest, config.seed, steps, context.stopping)
             )
+
+
+def _greedy_quality(context: Context, parts: list[_Part], quality: Quality, steps: _Steps) -> Mean:
+    """Returns the quality of the model's most likely replies."""
+    config: Evaluate = context.config
+    greedy = config.contest.reply_sampling.model_copy(update={"temperature": 0.0})
+    contest = config.contest.model_copy(update={"reply_sampling": greedy})
+    values = [
+        quality(prompt, reply)
+        for part in parts
+        for prompt, reply in zip(
+            part.prompts,
+            contests.answer(
+                *(steps.generator("model"), part.prompts, contest, config.seed),
+                *(steps, context.stopping),
+            ),
+            strict=True,
+        )
+    ]
+    return Mean(total=sum(values), weight=float(len(values)))
 
 
 def _reply_figures(

@@ -197,7 +197,7 @@ class Adapter:
 
 
 class NothingToDo(Exception):  # noqa: N818 - it is no error
-    """The model is good enough before the first step; transformers would make one."""
+    """The model is good enough before the next step; transformers would make one."""
 
 
 class _Watch(TrainerCallback):

@@ -100,7 +100,7 @@ def run(trainer: Any) -> None:
     try:
         trainer.train(resume_from_checkpoint=folder)
     except NothingToDo:
-        log.info("the model is good enough before the first step")
+        log.info("the model is good enough before the next step")
     if trainer.stopped:
         kept = "saved" if trainer.saved else "lost, for there is no store"
         raise StoppedError(

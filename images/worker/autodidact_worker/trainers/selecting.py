@@ -16,8 +16,9 @@ from autodidact_contract.artifacts import Mean
 from autodidact_contract.records import SeedPrompt
 from autodidact_contract.stages import Selection
 from autodidact_worker import contests, distributed, generation, rows
-from autodidact_worker.contests import Meeting
+from autodidact_worker.contests import Meeting, Verdict
 from autodidact_worker.distributed import Layout
+from autodidact_worker.errors import StoppedError
 from autodidact_worker.frame import Context
 from autodidact_worker.generation.transformers import TransformersGenerator
 from autodidact_worker.selection import Check, Choice
@@ -44,7 +45,7 @@ class ByBattles:
         """
         seeds = rows.read(context.inputs["validation"].path / rows.DATA, SeedPrompt)
         self._prompts = [row.prompt for row in seeds[: config.contest.prompts]]
-        self._config, self._seed = config, context.config.seed
+        self._config, self._seed, self._stopping = config, context.config.seed, context.stopping
         referee = context.inputs.get("referee")
         self._judge = contests.open_judge(
             config.contest, self._seed, referee.path if referee else None
@@ -71,13 +72,23 @@ class ByBattles:
         return last or rounds % self._config.every_steps == 0
 
     def measure(self, model: Any, tokenizer: Any, step: int, layout: Layout) -> bool:
-        """Has a model answer and meet the best one; returns whether it is the best now."""
+        """Has a model answer and meet the best one; returns whether it is the best now.
+
+        Raises:
+            StoppedError: A rank was asked to stop; then all give up, and nothing is noted down.
+        """
         prompts = self._prompts[layout.rank :: layout.world]
-        with evaluating(model):
-            replies = contests.answer(
-                TransformersGenerator(model, tokenizer), prompts, self._config.contest, self._seed
-            )
-        better = not step or self._meet(prompts, replies, step, layout)
+        replies: list[str] = []
+        verdicts: list[tuple[Verdict, ...]] = []
+        stopped = False
+        try:
+            replies = self._answers(TransformersGenerator(model, tokenizer), prompts)
+            verdicts = self._compared(prompts, replies) if step else []
+        except StoppedError:
+            stopped = True
+        if distributed.agreed(stopped, save=False, layout=layout)[0]:
+            raise StoppedError
+        better = not step or self._is_better(verdicts, step, layout)
         if better:
             self._replies = replies
         return better
@@ -111,12 +122,20 @@ class ByBattles:
         self._choice.checks = [Check(**check) for check in state["checks"]]
         self._replies, self._unreadable = state["replies"], state["unreadable"]
 
-    def _meet(self, prompts: list[str], replies: list[str], step: int, layout: Layout) -> bool:
+    def _answers(self, generator: TransformersGenerator, prompts: list[str]) -> list[str]:
+        contest = self._config.contest
+        with evaluating(generator.model):
+            return contests.answer(generator, prompts, contest, self._seed, _ignore, self._stopping)
+
+    def _compared(self, prompts: list[str], replies: list[str]) -> list[tuple[Verdict, ...]]:
         meetings = [
             Meeting(prompt=prompt, ours=ours, theirs=theirs)
             for prompt, ours, theirs in zip(prompts, replies, self._replies, strict=True)
         ]
-        verdicts = self._judge.compare(meetings)
+        return self._judge.compare(meetings, _ignore, self._stopping)
+
+    def _is_better(self, verdicts: list[tuple[Verdict, ...]], step: int, layout: Layout) -> bool:
+        """Notes down how all ranks' battles went; returns whether more were won than lost."""
         results = Counter(contests.result(found) for found in verdicts)
         unreadable = sum(found.count("invalid") for found in verdicts)
         wins, ties, losses, unreadable = (
@@ -130,3 +149,7 @@ class ByBattles:
         self._unreadable += unreadable
         log.info("step=%d wins=%d ties=%d losses=%d", step, wins, ties, losses)
         return check.better
+
+
+def _ignore(_: int) -> None:
+    """Progress is told in steps, not in replies."""

@@ -130,7 +130,9 @@ class Model:
         number: 1 for M1.
         stage: Stage that made it.
         digest: Digest of its artifact; empty if it is not there.
-        quality: Mean of the task's own measure, where there is one.
+        origin: The artifact that it is, where another run made it; else empty.
+        quality: Mean of the task's own measure of sampled replies, where there is one.
+        greedy_quality: The same of greedy replies.
         reply_length: Mean characters of its replies to held-out prompts.
         battles: Wins, draws and losses against its predecessor.
         judge: Reward-modelling metrics by name.
@@ -142,7 +144,9 @@ class Model:
     number: int
     stage: str
     digest: str = ""
+    origin: str = ""
     quality: float | None = None
+    greedy_quality: float | None = None
     reply_length: float | None = None
     battles: Mapping[str, int] = field(default_factory=dict)
     judge: Mapping[str, float | None] = field(default_factory=dict)
@@ -191,7 +195,9 @@ class Figures:
     notes: tuple[str, ...]
 
 
+_ORIGIN = "import-origin"
 _ORDER = (
+    _ORIGIN,
     "train-sft",
     "sample",
     "generate-prompts",
@@ -220,7 +226,7 @@ def collect(inputs: Mapping[str, InputArtifact], samples: int = 4) -> Figures:
     """
     notes: list[str] = []
     names = sorted(inputs, key=_position)
-    rounds = sorted({_number(name) for name in names if _kind(name) in _ORDER[1:-1]})
+    rounds = sorted({_number(name) for name in names if _kind(name) in _ORDER[2:-1]})
     return Figures(
         rounds=tuple(_round(inputs, number, samples, notes) for number in rounds),
         models=tuple(_model(inputs, number, notes) for number in _models(names)),
@@ -250,7 +256,7 @@ def _position(name: str) -> tuple[int, int, str]:
 
 def _models(names: list[str]) -> list[int]:
     """Returns the numbers of the models that were trained or measured."""
-    wanted = (*_TRAININGS, "evaluate")
+    wanted = (_ORIGIN, *_TRAININGS, "evaluate")
     return sorted({_number(name) + 1 for name in names if _kind(name) in wanted})
 
 
@@ -347,9 +353,8 @@ def _sample(group: tuple[Judged, ...], pair: Pair | None) -> Sample:
 
 
 def _model(inputs: Mapping[str, InputArtifact], number: int, notes: list[str]) -> Model:
-    stage = "train-sft" if number == 1 else f"train-dpo-{number - 1}"
-    if f"train-positive-{number - 1}" in inputs:
-        stage = f"train-positive-{number - 1}"
+    stage = _maker(inputs, number)
+    origin = inputs[stage].config.get("uri", "") if stage == _ORIGIN else ""
     name = f"evaluate-{number - 1}"
     measured = inputs.get(name, _NOTHING)
     battles: Mapping[str, int] = {}
@@ -361,7 +366,9 @@ def _model(inputs: Mapping[str, InputArtifact], number: int, notes: list[str]) -
         number=number,
         stage=stage,
         digest=inputs[stage].digest if stage in inputs else "",
+        origin=origin.removeprefix("artifact://"),
         quality=measured.metrics.get("quality"),
+        greedy_quality=measured.metrics.get("greedyQuality"),
         reply_length=measured.metrics.get("replyLength"),
         battles=battles,
         judge={metric: measured.metrics.get(metric) for metric in JUDGE_METRICS},
@@ -369,6 +376,14 @@ def _model(inputs: Mapping[str, InputArtifact], number: int, notes: list[str]) -
         tie_rate=measured.metrics.get("tieRate"),
         evaluated=measured is not _NOTHING,
     )
+
+
+def _maker(inputs: Mapping[str, InputArtifact], number: int) -> str:
+    """Returns the stage that made M(number), or was to make it."""
+    if number == 1:
+        return _ORIGIN if _ORIGIN in inputs else "train-sft"
+    positive = f"train-positive-{number - 1}"
+    return positive if positive in inputs else f"train-dpo-{number - 1}"
 
 
 def _battles(artifact: InputArtifact) -> dict[str, int]:

@@ -31,8 +31,8 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
     (
         "Quality",
         (
-            "The task's own exact measure of replies to held-out prompts. Only built-in tasks have "
-            "one."
+            "The task's own exact measure of replies to held-out prompts, sampled ones, and greedy "
+            "ones beside them. Only built-in tasks have one."
         ),
         "ours",
     ),

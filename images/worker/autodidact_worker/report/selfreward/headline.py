@@ -38,7 +38,10 @@ def _outcome(figures: Figures) -> str:
         )
     rounds = last.number - 1
     kind = "SFT on its own best replies" if last.stage.startswith("train-positive") else "DPO"
-    return f"The last model is {last.name}, after SFT and {rounds} round{'s'[: rounds != 1]} of {kind}."
+    done = f"{rounds} round{'s'[: rounds != 1]} of {kind}"
+    if origin := figures.models[0].origin:
+        return f"The last model is {last.name}, after {done} from {text.visible(origin)}."
+    return f"The last model is {last.name}, after SFT and {done}."
 
 
 def _last_stage(figures: Figures, number: int) -> str:

@@ -1,7 +1,7 @@
 """What was measured around the rounds, in tables of its own. Any stage may be missing.
 
 Battles with each opponent, lengths of replies, variety of new prompts, health of the judge, the
-choice of checkpoints, and what became of judgements of people's ranked replies.
+choice of checkpoints; what the run began with is in ``seeds``.
 """
 
 import math
@@ -18,6 +18,8 @@ from autodidact_worker import rows
 from autodidact_worker.errors import UserError
 from autodidact_worker.frame import InputArtifact
 from autodidact_worker.report import curves
+from autodidact_worker.report.selfreward import seeds
+from autodidact_worker.report.selfreward.seeds import Seed
 from autodidact_worker.report.shares import Interval, wilson
 
 SHARES = (0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -168,25 +170,6 @@ class Choice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seed:
-    """Judgements of people's ranked replies that became seed data.
-
-    Attributes:
-        prompts: Ranked prompts that were judged.
-        accepted: Of these, with judgements in people's order.
-        rejected: The others by reason.
-        before: Judgements by score before rebalancing.
-        after: The same after it.
-    """
-
-    prompts: int
-    accepted: int
-    rejected: Mapping[str, int]
-    before: Mapping[float, int]
-    after: Mapping[float, int]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Measures:
     """All tables, each empty where nothing was measured; notes are what could not be read."""
 
@@ -195,7 +178,7 @@ class Measures:
     prompts: tuple[NewPrompts, ...]
     health: tuple[Health, ...]
     choices: tuple[Choice, ...]
-    seed: Seed | None
+    seed: Seed
     notes: tuple[str, ...]
 
     def summary(self) -> dict[str, Any]:
@@ -203,9 +186,9 @@ class Measures:
         found = asdict(self)
         for health in found["health"]:
             health["scores"] = {f"{score:g}": n for score, n in health["scores"].items()}
-        if found["seed"]:
+        if judged := found["seed"]["judgements"]:
             for name in ("before", "after"):
-                found["seed"][name] = {f"{s:g}": n for s, n in found["seed"][name].items()}
+                judged[name] = {f"{score:g}": n for score, n in judged[name].items()}
         del found["notes"]
         return found
 
@@ -235,7 +218,7 @@ def collect(inputs: Mapping[str, InputArtifact]) -> Measures:
             if (health := _health(f"M{number + (kind == 'evaluate')} {name}", one))
         ),
         choices=choices,
-        seed=_seed(inputs["build-eft"]) if "build-eft" in inputs else None,
+        seed=seeds.read(inputs),
         notes=tuple(notes),
     )
 
@@ -306,7 +289,7 @@ def _prompts(number: int, artifact: InputArtifact) -> NewPrompts:
         number=number,
         accepted=artifact.counts.get("accepted"),
         attempted=artifact.counts.get("attempted"),
-        rejected=_those(artifact, "rejected-"),
+        rejected=seeds.those(artifact, "rejected-"),
         distinct1=artifact.metrics.get("distinct1"),
         distinct2=artifact.metrics.get("distinct2"),
         rouge_mean=artifact.metrics.get("rougeMax"),
@@ -322,8 +305,8 @@ def _health(name: str, artifact: InputArtifact) -> Health | None:
         name=name,
         votes=votes,
         parsed=artifact.counts.get("parsed", 0),  # a count that is zero is left out
-        unreadable=_those(artifact, "invalid-", but="invalid-verdicts"),
-        scores=_scores(artifact, VOTES),
+        unreadable=seeds.those(artifact, "invalid-", but="invalid-verdicts"),
+        scores=seeds.scores(artifact, VOTES),
         entropy=artifact.metrics.get("scoreEntropy"),
     )
 
@@ -345,27 +328,3 @@ def _choices(inputs: Mapping[str, InputArtifact]) -> Iterator[Choice]:
         if checks:
             kept, invalid = artifact.counts.get("keptStep"), artifact.counts.get("invalid-verdicts")
             yield Choice(number=number, kept=kept, invalid=invalid, checks=checks)
-
-
-def _seed(artifact: InputArtifact) -> Seed:
-    return Seed(
-        prompts=artifact.counts.get("prompts", 0),
-        accepted=artifact.counts.get("accepted", 0),
-        rejected=_those(artifact, "rejected-"),
-        before=_scores(artifact, "before-"),
-        after=_scores(artifact, "after-"),
-    )
-
-
-def _those(artifact: InputArtifact, prefix: str, but: str = "") -> dict[str, int]:
-    """Returns the counts that begin so and are not zero, the largest first."""
-    found = {
-        name.removeprefix(prefix): count
-        for name, count in artifact.counts.items()
-        if name.startswith(prefix) and count and not (but and name.startswith(but))
-    }
-    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
-
-
-def _scores(artifact: InputArtifact, prefix: str) -> dict[float, int]:
-    return dict(sorted((float(name), n) for name, n in _those(artifact, prefix).items()))
