@@ -107,9 +107,9 @@ def _exchange(monkeypatch: pytest.MonkeyPatch, texts: Iterator[str]) -> None:
         return replace(completion, text=said)
 
     def generate(
-        self: Generator, requests: Sequence[Request], *rest: Any
+        self: Generator, requests: Sequence[Request], *rest: Any, **more: Any
     ) -> list[list[Completion]]:
-        made = real(self, requests, *rest)
+        made = real(self, requests, *rest, **more)
         return [
             [exchanged(request, one) for one in completions]
             for request, completions in zip(requests, made, strict=True)
