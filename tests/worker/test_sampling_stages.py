@@ -43,6 +43,7 @@ from autodidact_worker.generation.transformers import TransformersGenerator
 from autodidact_worker.scoring import Scores
 from autodidact_worker.stages import generate_prompts
 from autodidact_worker.stages.judge import count
+from worker import completion_servers
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=6)
 PROMPTS = 150  # three part files
@@ -517,6 +518,23 @@ def test_equal_models_draw_every_battle(bench: Any, stages: dict[str, Any]) -> N
     config, inputs = stages["evaluate by referee"]
     given = bench.run(config, **inputs | {"previous": inputs["model"]})
     assert bench.result(given).metrics["drawRate"] == 1.0
+
+
+def test_a_server_decides_battles(bench: Any, stages: dict[str, Any]) -> None:
+    """It is asked in both orders; as it finds the first one better, every battle is a tie."""
+    _, inputs = stages["evaluate by referee"]
+    alone = {name: given for name, given in inputs.items() if name != "referee"}
+    with completion_servers.scripted("judge-1") as served:
+        served.reply = lambda _: completion_servers.said("Verdict: A")
+        server = {"url": served.url, "model": "judge-1"}
+        config = evaluate_config(rubric="short-v1", judge="server", server=server, prompts=6)
+        given = bench.run(config, **alone)
+    folder = bench.fetch(given)
+    battles = [row for _, part in rows.read_parts(folder, "battles", Battle) for row in part]
+    assert {row.verdicts for row in battles} <= {("win", "loss"), ("tie", "tie")}
+    assert len(served.asked) == 2 * sum(row.verdicts == ("win", "loss") for row in battles) > 0
+    figures = bench.result(given)
+    assert (figures.metrics["drawRate"], figures.counts["invalid-verdicts"]) == (1.0, 0)
 
 
 def test_battles_by_a_model_need_a_referee(bench: Any, stages: dict[str, Any]) -> None:
