@@ -39,7 +39,7 @@ $(STAMP): $(LOCK) pyproject.toml
 demo: venv  ## Start a development cluster, install the chart, run a self-rewarding run to the end
 	$(RUN) -m demo --cluster $(CLUSTER)
 
-proof: venv  ## Measure ReFT against SFT continued on the built-in task, three seeds and a control
+proof: venv  ## Measure both kinds and their controls on the built-in tasks, on three seeds
 	$(RUN) -m demo.proof
 
 demo-real: venv  ## Run both kinds on a real chat model of 135M parameters; some 25 minutes
