@@ -33,11 +33,6 @@ class Finished:
     cpu_seconds: float
     store: Path
 
-    def figure(self, line: str, name: str) -> float | None:
-        """Returns a figure of the history, None where it was not measured."""
-        found = (getattr(row, name) for row in self.status.history if row.name == line)
-        return next(found, None)
-
 
 def run(body: Mapping[str, Any], folder: Path) -> Finished:
     """Runs a manifest to its end, or goes on where it was; its files are below ``folder``.

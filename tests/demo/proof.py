@@ -7,7 +7,7 @@ held. Given again, it goes on where it was.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,15 +17,22 @@ import click
 from rich.console import Console
 
 from autodidact_contract.base import canonical_json
+from autodidact_contract.resources import RunStatus
 from demo import development_cluster, reft_arms, selfreward_arms
+from demo.arms import Arm
 from demo.outcome import Outcome
-from demo.presenting import Found, Judged, caption, judge, of_arm, table
+from demo.presenting import Found, caption, judge, of_arm, table
+from installation import Installation
 from local_run import fetch_report, run
+
+Execute = Callable[[dict[str, Any], Path], Outcome]
 
 ARMS = (*selfreward_arms.ARMS, *reft_arms.ARMS)
 TASKS = tuple(dict.fromkeys(arm.task for arm in ARMS))
 WIDTH = 110
 NAMESPACE = "proof"
+LIMIT_S = 3600
+"""Of one run on the development cluster."""
 
 
 @click.command()
@@ -39,34 +46,33 @@ def main(
 ) -> None:
     """Run the proof."""
     console = Console(record=True, highlight=False, width=WIDTH)
-    chosen = [
-        one for one in ARMS if one.task in (task or TASKS) and one.name in (arm or [one.name])
-    ]
+    chosen = [one for one in ARMS if one.task in (task or TASKS) and (not arm or one.name in arm)]
     found: Found = {}
-    judged: list[Judged] = []
     with _place(cluster) as execute:
         for one in chosen:
-            found[one.name] = {}
-            for seed in map(int, seeds.split(",")):
-                print(f"{one.manifest}, arm {one.name}, seed {seed}", flush=True)
-                folder = output / one.name / str(seed)
-                found[one.name][seed] = execute(one.body(seed), folder)
-            console.rule(one.title)
-            console.print(table(one, found[one.name]))
-            console.print(caption(one, found[one.name], output), style="dim")
-            for verdict in judge(one, found):
-                console.print(verdict.said, style=verdict.style)
-                judged.append(verdict)
-    output.mkdir(parents=True, exist_ok=True)
+            found[one.name] = {
+                seed: execute(one.body(seed), output / one.name / str(seed))
+                for seed in map(int, seeds.split(","))
+            }
+            _show(console, one, found, output)
     console.save_html(str(output / "report.html"))
     told = {one.name: of_arm(one, found, output) for one in chosen}
     (output / "summary.json").write_bytes(canonical_json(told))
-    print(f"report: {output / 'report.html'}")
-    sys.exit(0 if all(verdict.right for verdict in judged) else 1)
+    console.print(f"report: {output / 'report.html'}")
+    sys.exit(0 if all(claim.right for one in chosen for claim in judge(one, found)) else 1)
+
+
+def _show(console: Console, arm: Arm, found: Found, output: Path) -> None:
+    """Prints an arm's table, what it is of, and its claims."""
+    console.rule(arm.title)
+    console.print(table(arm, found[arm.name]))
+    console.print(caption(arm, found[arm.name], output), style="dim")
+    for claim in judge(arm, found):
+        console.print(claim.said, style=claim.style)
 
 
 @contextmanager
-def _place(cluster: bool) -> Iterator[Any]:
+def _place(cluster: bool) -> Iterator[Execute]:
     """Gives what takes a run and a folder and returns what came of it."""
     if not cluster:
         yield _locally
@@ -81,15 +87,14 @@ def _locally(body: dict[str, Any], folder: Path) -> Outcome:
     return Outcome(status=finished.status, page=page, cpu_seconds=finished.cpu_seconds)
 
 
-def _on_cluster(
-    installed: development_cluster.Installation, body: dict[str, Any], folder: Path
-) -> Outcome:
+def _on_cluster(installed: Installation, body: dict[str, Any], folder: Path) -> Outcome:
     body["metadata"]["namespace"] = NAMESPACE
     installed.cluster.apply(body)
     kind, name = body["kind"].lower(), body["metadata"]["name"]
-    raw = installed.until_ended(NAMESPACE, name, kind, timeout_s=3600)
-    status = development_cluster.RunStatus.model_validate(raw)
-    return Outcome(status=status, page=development_cluster.download(installed, status, folder))
+    raw = installed.until_ended(NAMESPACE, name, kind, timeout_s=LIMIT_S)
+    status = RunStatus.model_validate(raw)
+    page = development_cluster.download(installed, status, folder / "report")
+    return Outcome(status=status, page=page)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
 """The proof: its arms are runs, its claims are judged, and one quick seed shows that ReFT learns."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import local_run
+from autodidact_contract.artifacts import run_prefix
 from autodidact_contract.resources import RunStatus
+from autodidact_operator.local import run_ref
 from autodidact_operator.recipes import BY_KIND
 from demo import reft_arms
 from demo.arms import Arm, Claim, merged
@@ -101,6 +105,21 @@ def test_an_arm_is_compared_with_the_same_seed_of_another() -> None:
     [verdict] = judge(arm, {"a": runs, "b": {0: _ended(0.5)}})
     assert verdict.said == "a: more: +0.1; at least 0.09 on every seed: held"
     assert judge(arm, {"a": runs}) == []
+
+
+def test_cpu_seconds_add_up_over_invocations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """5 seconds until an interruption, 2 after it and 0.5 to look again: 5, 7 and 7.5."""
+    body = ARMS[0].body(0)
+    uid = run_ref(body["kind"], local_run.NAMESPACE, body["metadata"]["name"], body["spec"]).uid
+    record = tmp_path / "store" / run_prefix(local_run.NAMESPACE, uid) / "run.json"
+    record.parent.mkdir(parents=True)
+    ended = {"status": _ended(0.5).status.model_dump(mode="json", by_alias=True)}
+    monkeypatch.setattr(local_run, "_command", lambda *_: record.write_text(json.dumps(ended)))
+    clock = iter((0.0, 5.0, 5.0, 7.0, 7.0, 7.5))
+    monkeypatch.setattr(local_run, "_children", lambda: next(clock))
+    assert [run(body, tmp_path).cpu_seconds for _ in range(3)] == [5.0, 7.0, 7.5]
 
 
 @pytest.mark.training

@@ -1,9 +1,9 @@
-"""The built-in task of ``toy`` with a judge that likes long replies: ``toy://selfreward-lengthy/...``.
+"""The built-in task of ``toy`` with a judge that likes length: ``toy://selfreward-lengthy/...``.
 
-People's replies here end in up to two letters that nobody asked for, and the seed judgements give a
-point for each of them. The oracle stays as it was: five letters in their place are all that counts.
-What self-rewarding makes of such a judge is what length control (``pairs.rho``, arXiv 2407.19594) is
-for. All else, to the byte, is as in ``toy``: the letters have a generator of their own.
+People's replies here end in up to two ``h`` that nobody asked for, and the seed judgements give a
+point for each letter beyond the fifth. The oracle stays as it was: five letters in their place are
+all that counts. Length control (``pairs.rho``, arXiv 2407.19594) is for such a judge. All else, to
+the byte, is as in ``toy``: the further letters have a generator of their own.
 """
 
 import random
@@ -14,7 +14,10 @@ from autodidact_contract.records import Evaluation, Instruction, RankedReplies
 from autodidact_worker import toy
 
 MORE = (0, 0, 1, 2)
-"""Further letters of a reply, each as probable as the others."""
+"""Further letters of a reply, each number as probable as the others."""
+
+FILLER = "h"
+"""Always the same one: of several letters nucleus sampling would seldom let any through."""
 
 
 def judgement(prompt: str, reply: str) -> str:
@@ -68,4 +71,4 @@ DATA: Mapping[str, Callable[[int], list[Schema]]] = {  # type: ignore[assignment
 
 
 def _longer(rng: random.Random, reply: str) -> str:
-    return reply + "".join(rng.choices(toy.LETTERS, k=rng.choice(MORE)))
+    return reply + FILLER * rng.choice(MORE)
