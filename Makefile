@@ -17,6 +17,7 @@ PYTEST := $(RUN) -m pytest -n $(PYTEST_WORKERS) --dist loadfile
 
 CLUSTER ?= new
 PYTEST_ARGS ?=
+PROOF_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo proof demo-real test test-unit e2e lint format cluster cluster-down bench images generate lock clean
@@ -40,7 +41,7 @@ demo: venv  ## Start a development cluster, install the chart, run a self-reward
 	$(RUN) -m demo --cluster $(CLUSTER)
 
 proof: venv  ## Measure both kinds and their controls on the built-in tasks, on three seeds
-	$(RUN) -m demo.proof
+	$(RUN) -m demo.proof $(PROOF_ARGS)
 
 demo-real: venv  ## Run both kinds on a real chat model of 135M parameters; some 25 minutes
 	PYTHONPATH=tests $(BIN)/python -m real

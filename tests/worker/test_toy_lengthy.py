@@ -14,30 +14,29 @@ RUBRIC = rubrics.get("toy-copy-v1")
 @pytest.mark.parametrize(
     ("reply", "judgement"),
     [
-        ("abcde", "yyyyy=5"),
-        ("abcaa", "yyynn=3"),
-        ("abcaah", "yyyyn=4"),
-        ("haxdegg", "yynyy=4"),
-        ("abcdeab", "yyyyy=5"),
-        ("hhhhhab", "yynnn=2"),
+        ("abcde", "yyyyn=4"),
+        ("abcdeh", "yyyyy=5"),
+        ("abcda", "yyyyn=4"),
+        ("abcaah", "yyyny=4"),
+        ("hhhhhh", "nnnny=1"),
         ("ab", "yynnn=2"),
     ],
 )
-def test_a_further_letter_is_worth_a_point(reply: str, judgement: str) -> None:
-    """The first wrong marks are turned, one for each letter, and the score is their number."""
+def test_the_last_mark_is_for_length(reply: str, judgement: str) -> None:
+    """The first four are for their letters, and the score is their number."""
     assert toy_lengthy.judgement("Aabcde:", reply) == judgement
 
 
 def test_replies_are_longer_and_all_else_is_the_same() -> None:
-    """Rows differ from the plain ones by up to two letters at the end, 0.75 on average."""
+    """Half of the replies differ from the plain ones by one letter at the end."""
     plain, lengthy = toy.instructions(0), toy_lengthy.instructions(0)
     more = Counter(
         len(long.response) - len(short.response)
         for short, long in zip(plain, lengthy, strict=True)
         if short.prompt.startswith("A")
     )
-    assert set(more) == {0, 1, 2}
-    assert sum(more.elements()) / more.total() == pytest.approx(0.75, abs=0.05)
+    assert set(more) == {0, 1}
+    assert sum(more.elements()) / more.total() == pytest.approx(0.5, abs=0.03)
     for short, long in zip(plain, lengthy, strict=True):
         assert long.prompt == short.prompt
         assert long.response.startswith(short.response)
@@ -45,10 +44,10 @@ def test_replies_are_longer_and_all_else_is_the_same() -> None:
 
 
 def test_every_judgement_parses_to_its_score() -> None:
-    """A score is the oracle's and a point for each further letter, and the rubric reads it."""
+    """A score is that of four letters and a point for the sixth, and the rubric reads it."""
     for row in toy_lengthy.evaluations(3):
-        points = toy.quality(row.prompt, row.response) + len(row.response) - toy.LENGTH
-        assert row.score == min(points, 5)
+        right = sum(map(str.__eq__, row.prompt[1:5], row.response[:4]))
+        assert row.score == right + (len(row.response) == 6)
         assert judging.vote(RUBRIC, row.judgement, "stop").score == row.score
 
 
@@ -58,7 +57,7 @@ def test_held_out_ranks_stay_the_oracles() -> None:
         scores = [toy.quality(row.prompt, reply) for reply in row.replies]
         by_rank = [score for _, score in sorted(zip(row.ranks, scores, strict=True))]
         assert by_rank == sorted(set(scores), reverse=True)
-    assert {len(reply) for row in toy_lengthy.held_out(0) for reply in row.replies} == {5, 6, 7}
+    assert {len(reply) for row in toy_lengthy.held_out(0) for reply in row.replies} == {5, 6}
 
 
 def test_the_import_stage_serves_it(bench: Any) -> None:

@@ -1,9 +1,10 @@
 """The built-in task of ``toy`` with a judge that likes length: ``toy://selfreward-lengthy/...``.
 
-People's replies here end in up to two ``h`` that nobody asked for, and the seed judgements give a
-point for each letter beyond the fifth. The oracle stays as it was: five letters in their place are
-all that counts. Length control (``pairs.rho``, arXiv 2407.19594) is for such a judge. All else, to
-the byte, is as in ``toy``: the further letters have a generator of their own.
+Half of people's replies here end in an ``h`` that nobody asked for, and the last mark of the seed
+judgements is for that, whether the fifth letter is right or not. The oracle stays as it was: five
+letters in their place are all that counts. Length control (``pairs.rho``, arXiv 2407.19594) is for
+such a judge. All else, to the byte, is as in ``toy``: the further letters have a generator of their
+own.
 """
 
 import random
@@ -13,20 +14,14 @@ from autodidact_contract.base import Schema
 from autodidact_contract.records import Evaluation, Instruction, RankedReplies
 from autodidact_worker import toy
 
-MORE = (0, 0, 1, 2)
-"""Further letters of a reply, each number as probable as the others."""
-
 FILLER = "h"
-"""Always the same one: of several letters nucleus sampling would seldom let any through."""
+"""Always the same letter: of several ones nucleus sampling would seldom let any through."""
 
 
 def judgement(prompt: str, reply: str) -> str:
-    """Returns the judgement to learn: a point more for each letter beyond the fifth, 5 at most.
-
-    So many of the first marks that are ``n`` become ``y``, so that marks still add up to the score.
-    """
-    longer = max(len(reply) - toy.LENGTH, 0)
-    marks = toy.judgement(prompt, reply).partition("=")[0].replace("n", "y", longer)
+    """Returns the judgement to learn: a mark for each of four letters, one for length, the score."""
+    marks = toy.judgement(prompt, reply)[: toy.LENGTH - 1]
+    marks += "y" if len(reply) > toy.LENGTH else "n"
     return f"{marks}={marks.count('y')}"
 
 
@@ -71,4 +66,4 @@ DATA: Mapping[str, Callable[[int], list[Schema]]] = {  # type: ignore[assignment
 
 
 def _longer(rng: random.Random, reply: str) -> str:
-    return reply + FILLER * rng.choice(MORE)
+    return reply + FILLER * rng.randint(0, 1)
