@@ -35,8 +35,10 @@ _LENGTHY = {
         "evaluations": {"uri": "toy://selfreward-lengthy/evaluations"},
         "heldOut": {"uri": "toy://selfreward-lengthy/heldout"},
     },
-    "iterations": 2,
+    "iterations": 1,
+    "dpo": {"epochs": 4},
 }
+"""In one pass the length of replies hardly moves, whoever judges."""
 
 
 def _of_models(what: str, value: Callable[[Outcome, str], Value]) -> tuple[Row, ...]:
@@ -100,8 +102,8 @@ def _failed(found: Outcome, _: Outcome) -> float:
 
 
 def _ratio(found: Outcome) -> float | None:
-    """Returns the length of M3's replies, divided by that of M1's."""
-    return found.lengths("M3").get("ratio")
+    """Returns the length of M2's replies, divided by that of M1's."""
+    return found.lengths("M2").get("ratio")
 
 
 ARMS = (
@@ -184,7 +186,7 @@ ARMS = (
         groups=GROUPS,
         claims=(
             Claim(
-                what="length of M3's replies / M1's",
+                what="length of M2's replies / M1's",
                 value=lambda found, _: _ratio(found),
                 at_least=1,
             ),
@@ -205,7 +207,7 @@ ARMS = (
                 value=lambda found, lengthy: minus(_ratio(found), _ratio(lengthy)),
                 at_most=0,
             ),
-            Claim(what="quality, M3 - M1", value=_step("quality", "M3", "M1"), at_least=0),
+            Claim(what="quality, M2 - M1", value=_step("quality", "M2", "M1"), at_least=0),
         ),
     ),
 )
