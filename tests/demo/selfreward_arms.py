@@ -10,6 +10,9 @@ MANIFEST = "selfreward-toy.yaml"
 ROUNDS = 4
 """At most: where a model copies well its judge has nothing to tell apart, and a gate ends the run."""
 
+FEW = 60
+"""Pairs of 600 prompts: below a tenth, what is left is mostly the judge's noise."""
+
 GAIN = 0.8
 """By how much M2's quality must be above M1's, of 5."""
 
@@ -26,6 +29,9 @@ BASIS = (
     f"{HELD_OUT_ROWS} held-out prompts; replies are sampled, quality is the oracle's, from 0 to 5. M(t+1) "
     "is the last model of round t: nothing chose it"
 )
+
+LONGER = 0.01
+"""What counts as a difference between ratios of lengths."""
 
 SHORTER = {"rho": [0.4]}
 _LENGTHY = {
@@ -113,7 +119,7 @@ ARMS = (
         title="Self-rewarding",
         manifest=MANIFEST,
         basis=BASIS,
-        changes={"iterations": ROUNDS},
+        changes={"iterations": ROUNDS, "gates": {"minPairs": {"limit": FEW}}},
         groups=GROUPS,
         claims=(
             Claim(what="quality, M2 - M1", value=_step("quality", "M2", "M1"), at_least=GAIN),
@@ -188,7 +194,7 @@ ARMS = (
             Claim(
                 what="length of M2's replies / M1's",
                 value=lambda found, _: _ratio(found),
-                at_least=1,
+                at_least=1 + LONGER,
             ),
         ),
     ),
@@ -205,7 +211,7 @@ ARMS = (
             Claim(
                 what="length ratio, this - without length control",
                 value=lambda found, lengthy: minus(_ratio(found), _ratio(lengthy)),
-                at_most=0,
+                at_most=-LONGER,
             ),
             Claim(what="quality, M2 - M1", value=_step("quality", "M2", "M1"), at_least=0),
         ),
