@@ -17,6 +17,7 @@ PYTEST := $(RUN) -m pytest -n $(PYTEST_WORKERS) --dist loadfile
 
 CLUSTER ?= new
 PYTEST_ARGS ?=
+PROOF_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo proof demo-real test test-unit e2e lint format cluster cluster-down bench images generate lock clean
@@ -39,8 +40,8 @@ $(STAMP): $(LOCK) pyproject.toml
 demo: venv  ## Start a development cluster, install the chart, run both kinds of run to the end
 	$(RUN) -m demo --cluster $(CLUSTER)
 
-proof: venv  ## Measure ReFT against SFT continued on the built-in task, three seeds and a control
-	$(RUN) -m demo.proof
+proof: venv  ## Measure both kinds and their controls on the built-in tasks, on three seeds
+	$(RUN) -m demo.proof $(PROOF_ARGS)
 
 demo-real: venv  ## Run both kinds on a real chat model of 135M parameters; some 25 minutes
 	PYTHONPATH=tests $(BIN)/python -m real

@@ -25,18 +25,13 @@ class Finished:
 
     Attributes:
         status: Its final status.
-        cpu_seconds: CPU time of all its processes, in this invocation.
+        cpu_seconds: CPU time of all its processes, over all invocations.
         store: Where its artifacts are.
     """
 
     status: RunStatus
     cpu_seconds: float
     store: Path
-
-    def figure(self, line: str, name: str) -> float | None:
-        """Returns a figure of the history, None where it was not measured."""
-        found = (getattr(row, name) for row in self.status.history if row.name == line)
-        return next(found, None)
 
 
 def run(body: Mapping[str, Any], folder: Path) -> Finished:
@@ -52,10 +47,15 @@ def run(body: Mapping[str, Any], folder: Path) -> Finished:
     ref = run_ref(body["kind"], NAMESPACE, body["metadata"]["name"], body["spec"])
     record = store / run_prefix(NAMESPACE, ref.uid) / "run.json"
     record.unlink(missing_ok=True)  # of an earlier invocation
-    _command("run", str(manifest), "--store", str(store), "--logs", str(folder / "logs"))
+    spent = folder / f"{ref.uid}.cpu-seconds"
+    try:
+        _command("run", str(manifest), "--store", str(store), "--logs", str(folder / "logs"))
+    finally:
+        with spent.open("a") as file:
+            file.write(f"{_children() - before:.1f}\n")
     return Finished(
         status=RunStatus.model_validate(json.loads(record.read_bytes())["status"]),
-        cpu_seconds=_children() - before,
+        cpu_seconds=sum(map(float, spent.read_text().split())),
         store=store,
     )
 

@@ -4,7 +4,6 @@ Exits with 0 only if both Succeeded and each improved its model by what it shoul
 """
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -15,19 +14,17 @@ from typing import Any
 
 import click
 import yaml
-from rich.console import Console
 
 from autodidact_contract.resources import Iteration, RunStatus
 from autodidact_operator.view import results
-from cluster.control_plane import Cluster
-from installation import BUCKET, EXAMPLES, NODE, Installation
+from demo import development_cluster
+from demo.development_cluster import console
+from installation import EXAMPLES
 
 POLL_S = 1.0
 NAMESPACE = "demo"
 FINAL = ("Succeeded", "Failed")
 Kubectl = Callable[..., str]
-
-console = Console(highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,18 +80,14 @@ def main(which: str, output: Path) -> None:
     if which == "current":
         sys.exit(_conclude(_follow(_current_kubectl)))
     began = time.monotonic()
-    console.rule("development cluster")
-    with Cluster() as cluster:
-        cluster.add_node(NODE)
-        console.rule("helm install")
-        installed = Installation(cluster=cluster).install()
-        console.print(cluster.helm("list", "-A").rstrip())
-        cluster.create_namespace(NAMESPACE)
-        installed.give_store(NAMESPACE)
-        found = _follow(cluster.kubectl)
-        console.print(cluster.kubectl("-n", NAMESPACE, "get", "autodidact").rstrip())
+    with development_cluster.started(NAMESPACE) as installed:
+        kubectl = installed.cluster.kubectl
+        found = _follow(kubectl)
+        console.print(kubectl("-n", NAMESPACE, "get", "autodidact").rstrip())
         for example, status in found.items():
-            _download(installed, status, output / example.path.stem)
+            if status.report:
+                page = development_cluster.download(installed, status, output / example.path.stem)
+                console.print(f"report: {page}", style="bold")
         console.print(f"done in {time.monotonic() - began:.0f} s", style="dim")
         sys.exit(_conclude(found))
 
@@ -136,17 +129,6 @@ def _line(status: RunStatus) -> str:
         f"{status.phase:10} iteration {status.iteration:4} {status.stage:22} "
         f"{status.progress:>4} {status.eta:>4}  {condition.message if odd and condition else ''}"
     ).rstrip()
-
-
-def _download(installed: Installation, status: RunStatus, output: Path) -> None:
-    """Brings a run's report to this machine."""
-    if not status.report:
-        return
-    where = ("fetch", status.report, "--store", f"s3://{BUCKET}", "--output", str(output))
-    environment = {**os.environ, **installed.store_environment()}
-    command = [sys.executable, "-m", "autodidact_operator.cli", *where]
-    subprocess.run(command, env=environment, check=True)
-    console.print(f"report: {output / 'report.html'}", style="bold")
 
 
 def _conclude(found: dict[Example, RunStatus]) -> int:

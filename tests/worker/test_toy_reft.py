@@ -1,7 +1,6 @@
 """The built-in task for ReFT: its rows, its splits and its model."""
 
 import hashlib
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -136,14 +135,3 @@ def test_ids_must_be_unique(bench: Any, tmp_path: Path) -> None:
     rows.write(tmp_path / "twice.jsonl", made)
     with pytest.raises(UserError, match="2 ids are not unique: a in rows 1, 3, 6; b in rows 2, 5"):
         bench.run(Import(uri=f"file://{tmp_path / 'twice.jsonl'}", content="questions"))
-
-
-@pytest.mark.skipif("AUTODIDACT_SLOW" not in os.environ, reason="minutes; set AUTODIDACT_SLOW=1")
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_reft_beats_sft_on_mixed_annotations(tmp_path: Path, seed: int) -> None:
-    """From one warm-up and for the same compute, ReFT wins by 0.3 and more on held-out questions."""
-    from demo import proof  # noqa: PLC0415 - the command line of the operator comes with it
-    from local_run import run  # noqa: PLC0415 - as above
-
-    assert proof.gain(run(proof.seeded("reft-toy.yaml", seed), tmp_path)) >= proof.GAIN

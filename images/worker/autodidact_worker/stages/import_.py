@@ -30,6 +30,7 @@ from autodidact_worker import (
     sources,
     templates,
     toy,
+    toy_lengthy,
     toy_reft,
     toy_reft_program,
 )
@@ -80,6 +81,16 @@ TOYS = {
             "ranked": ("heldout",),
             "trees": ("trees",),
             "prompts": ("validation",),
+        },
+    ),
+    "selfreward-lengthy": Toy(
+        write_model=toy.write_model,
+        data=toy_lengthy.DATA,
+        names={
+            "model": ("model",),
+            "instructions": ("instructions",),
+            "evaluations": ("evaluations",),
+            "ranked": ("heldout",),
         },
     ),
     "reft": Toy(write_model=toy_reft.write_model, data=toy_reft.DATA, names=_SPLITS),
