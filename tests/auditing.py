@@ -105,12 +105,15 @@ def _body(entry: Entry) -> dict[str, Any]:
 
 
 def _published(entry: Entry) -> list[str]:
-    """Returns the keys that a pod says it published, if this write made it succeed."""
-    status = _body(entry).get("status") or {}
-    if status.get("phase") != "Succeeded" or not _accepted(entry):
+    """Returns the keys that a pod says it published, if this write shows that its worker is done.
+
+    A kubelet writes what has changed: the pod's phase may come in a write of its own, later.
+    """
+    if not _accepted(entry):
         return []
-    ends = [(c.get("state") or {}).get("terminated") for c in status["containerStatuses"]]
-    messages = [end["message"] for end in ends if end and end.get("message")]
+    containers = (_body(entry).get("status") or {}).get("containerStatuses") or ()
+    ends = [(c.get("state") or {}).get("terminated") or {} for c in containers]
+    messages = [end["message"] for end in ends if end.get("exitCode") == 0 and end.get("message")]
     return [key for text in messages for key in Result.model_validate_json(text).published.values()]
 
 

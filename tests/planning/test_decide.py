@@ -153,6 +153,11 @@ CAUSES = {
     ),
     "crashed": ({"exit_code": 139}, "Error", 1),
     "no room on the node": ({"exit_code": 137, "reason": "Evicted", "message": "x"}, "Evicted", 1),
+    "over its own limit": (
+        {"exit_code": 143, "reason": "Evicted", "message": "exceeds its limit"},
+        "Evicted",
+        1,
+    ),
     "vanished": ({"exit_code": None, "container_reason": ""}, "WorkerFailed", 1),
 }
 

@@ -64,6 +64,11 @@ def _of_pod(pod: ObservedPod, job: ObservedJob) -> Cause:
             reason="StageRefused",
             message=f"{where} refused its input and left no message; see kubectl logs job/{job.name}",
         )
+    if pod.reason:
+        # The kubelet's doing, for the pod's own: whatever its worker could still save or say, the
+        # next one would be ended for it as well.
+        words = pod.message or f"see kubectl describe job {job.name}"
+        return Cause(charge="bounded", reason=pod.reason, message=f"{where} failed: {words}")
     if pod.exit_code == EXIT_STOPPED or (told and told.code == "stopped"):
         return Cause(charge="free", reason="Stopped", message=f"{where} was told to stop")
     if pod.container_reason == "OOMKilled":
@@ -77,11 +82,10 @@ def _of_pod(pod: ObservedPod, job: ObservedJob) -> Cause:
         return Cause(charge="bounded", reason=_reason(told.reason), message=_message(told, job))
     code = "" if pod.exit_code is None else f" with exit code {pod.exit_code}"
     words = f": {pod.last_words}" if pod.last_words else ""
-    said = f": {pod.message}" if pod.message else f"{code}{words}; see kubectl logs job/{job.name}"
     return Cause(
         charge="bounded",
-        reason=pod.reason or pod.container_reason or "WorkerFailed",
-        message=f"{where} failed{said}",
+        reason=pod.container_reason or "WorkerFailed",
+        message=f"{where} failed{code}{words}; see kubectl logs job/{job.name}",
     )
 
 
