@@ -71,6 +71,12 @@ def _of_pod(pod: ObservedPod, job: ObservedJob) -> Cause:
         return Cause(charge="bounded", reason=pod.reason, message=f"{where} failed: {words}")
     if pod.exit_code == EXIT_STOPPED or (told and told.code == "stopped"):
         return Cause(charge="free", reason="Stopped", message=f"{where} was told to stop")
+    return _of_worker(pod, told, job)
+
+
+def _of_worker(pod: ObservedPod, told: Failure | None, job: ObservedJob) -> Cause:
+    """Returns why a worker failed that might do better another time."""
+    where = f"Job {job.name}"
     if pod.container_reason == "OOMKilled":
         return Cause(
             charge="memory",
