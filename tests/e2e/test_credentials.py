@@ -103,8 +103,8 @@ class Secrets:
                 data = {n: base64.b64decode(text).decode() for n, text in item["data"].items()}
                 self.lent.setdefault(job, set()).update((data["secretKey"], data["sessionToken"]))
                 self.keys.setdefault(job, set()).add(data["accessKey"])
-        for file in place.house.node.directory.rglob("token"):
-            with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError):  # Pods go while one looks.
+            for file in place.house.node.directory.rglob("token"):
                 self.tokens.add(file.read_text())
 
     def until_ended(self, place: Place, name: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def test_a_namespace_with_the_secret_is_all_it_takes(house: House, place: Place)
     """A real run Succeeds, no Job has a Secret of its own, the operator may not touch any."""
     house.installed.give_store(place.namespace)
     name = place.apply(manifests.tiny(place.namespace))
-    status = place.until_ended(name, 240)
+    status = place.until_ended(name, 500)
     assert status["phase"] == "Succeeded", status["conditions"]
     assert place.kubectl("get", "secrets", "-o", "name").split() == ["secret/autodidact-store"]
     may = place.kubectl("auth", "can-i", "--list", f"--as={ACCOUNT}")

@@ -35,7 +35,7 @@ def test_a_whole_run_on_versitygw(versitygw: S3Server, tmp_path: Path) -> None:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=500,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -250,7 +250,12 @@ def run_out_of_memory(world: World) -> None:
 def test_out_of_memory_gets_the_larger_size_once() -> None:
     """There is one attempt with the larger size, which backoffLimit 0 does not forbid."""
     world = World(spec=spec(backoffLimit=0), enlargeable=frozenset({"default"}))
-    run_out_of_memory(world)
+    world.step()
+    world.fail(world.live("import").seen.name, exit_code=137, container_reason="OOMKilled")
+    world.step()
+    assert builders.ready(world.status).message.startswith("import failed 1 times and is tried")
+    world.now += timedelta(seconds=10)
+    world.step()
     assert world.live("import").request.larger
     assert (world.books("import").failures, world.books("import").out_of_memory) == (0, 1)
     run_out_of_memory(world)

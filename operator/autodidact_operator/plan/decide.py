@@ -298,12 +298,13 @@ def _at_work(graph: Graph, seen: Observed, standings: Mapping[str, Standing]) ->
                     reason=job.reason,
                     message=f"{name} waits: {job.message}",
                 )
-        if entry.state == "wait" and entry.books.failures:
+        books = entry.books
+        if entry.state == "wait" and (books.failures or books.out_of_memory):
             return Verdict(
                 phase="Running",
                 reason="Retrying",
-                message=f"{name} failed {entry.books.failures} times and is tried again: "
-                f"{entry.books.message}",
+                message=f"{name} failed {books.counted - books.disruptions} times and is tried "
+                f"again: {books.message}",
             )
     return Verdict(phase="Running", reason="Progressing", message=at_work)
 
