@@ -132,7 +132,7 @@ def test_numbers_are_those_of_the_stages(html: str) -> None:
     # 139 of 256: Wilson 0.48177 to 0.60298; 139 of 147 decided: 0.89630 to 0.97219.
     assert _row(html, "M2")[:3] == ["4.76 greedy 4.86", "5.0", "139 / 109 / 8 vs M1"]
     assert _row(html, "M2")[3:] == ["54.3 % 48.2 % to 60.3 %", "94.6 % 89.6 % to 97.2 %"]
-    assert _row(html, "M1") == ["3.31", "5.0", text.NONE, text.NONE, text.NONE]
+    assert _row(html, "M1") == ["3.31 greedy 3.41", "5.0", text.NONE, text.NONE, text.NONE]
 
 
 def test_round_of_a_few_rows(tmp_path: Path) -> None:
