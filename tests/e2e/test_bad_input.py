@@ -22,7 +22,7 @@ from installation import BUCKET
 Files = Mapping[str, bytes]
 ROW = {"prompt": "Aabcde:", "response": "abcde"}
 LOGIN = "somewhere-else"
-TIMEOUT_S = 150
+TIMEOUT_S = 300
 
 
 def _lines(*rows: object) -> bytes:
