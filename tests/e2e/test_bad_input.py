@@ -216,7 +216,9 @@ CASES = {
         spec={
             # Answers of text cannot be half right, and nobody ever wrote this one.
             **_questions(),
-            "baselines": [],  # one of them learns from rewards as well, and might be the first to say
+            # One of the baselines learns from rewards as well, and might be the first to say.
+            "baselines": [],
+            "reranker": {"enabled": False},
             "answers": {"kind": "text"},
             "gates": {"minWarmUpAccuracy": {"limit": 0}},
         },
