@@ -141,7 +141,7 @@ def test_local_mode_improves_the_toy(checkout: Path, plane: Cluster) -> None:
 def _figures(line: str) -> list[str] | None:
     """Returns the cells of a line of the table of results that has a judge's accuracy."""
     cells = line.split()
-    filled = len(cells) in (3, 6) and re.fullmatch(r"M\d", cells[0]) and cells[-1].endswith("%")
+    filled = len(cells) in (3, 7) and re.fullmatch(r"M\d", cells[0]) and cells[-1].endswith("%")
     return cells if filled else None
 
 
