@@ -238,11 +238,16 @@ def test_first_failing_pod_is_the_cause() -> None:
         assert decision.status.jobs[0].reason == "NaNLoss"
 
 
-def run_out_of_memory(world: World) -> None:
-    """Has the import run out of memory, and time pass until another attempt may be due."""
+def kill_for_memory(world: World) -> None:
+    """Has the import run out of memory, and the operator see it."""
     world.step()
     world.fail(world.live("import").seen.name, exit_code=137, container_reason="OOMKilled")
     world.step()
+
+
+def run_out_of_memory(world: World) -> None:
+    """Has the import run out of memory, and time pass until another attempt may be due."""
+    kill_for_memory(world)
     world.now += timedelta(seconds=10)
     world.step()
 
@@ -250,9 +255,7 @@ def run_out_of_memory(world: World) -> None:
 def test_out_of_memory_gets_the_larger_size_once() -> None:
     """There is one attempt with the larger size, which backoffLimit 0 does not forbid."""
     world = World(spec=spec(backoffLimit=0), enlargeable=frozenset({"default"}))
-    world.step()
-    world.fail(world.live("import").seen.name, exit_code=137, container_reason="OOMKilled")
-    world.step()
+    kill_for_memory(world)
     assert builders.ready(world.status).message.startswith("import failed 1 times and is tried")
     world.now += timedelta(seconds=10)
     world.step()
