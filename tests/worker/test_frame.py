@@ -22,6 +22,7 @@ from autodidact_worker import __main__, frame, process, reporting, rows
 from autodidact_worker.errors import StoppedError, UserError
 from autodidact_worker.generation.transformers import TransformersGenerator
 from autodidact_worker.stages import build_pairs
+from worker import warm
 from worker.conftest import NAMESPACE
 from worker.test_sampling_stages import (
     KINDS,
@@ -133,7 +134,7 @@ def test_a_killed_stage_leaves_nothing_and_is_repeated(
 
 
 def test_stages_of_one_task_share_a_model_and_wait_for_their_siblings(
-    bench: Any, llama: Path
+    bench: Any, llama: Path, environ: dict[str, str], tmp_path: Path
 ) -> None:
     """Two shards that each reply and then judge give what separate Jobs give."""
     model = bench.put("import", llama)
@@ -147,12 +148,18 @@ def test_stages_of_one_task_share_a_model_and_wait_for_their_siblings(
         ),
         shards=2,
     )
-    first = threading.Thread(
-        target=frame.run_task, args=(fused, bench.worker("zero", shard=0)), daemon=True
-    )
-    first.start()
-    keys = frame.run_task(fused, bench.worker("one", shard=1))
-    first.join(60)
+    environ |= {"AUTODIDACT_TASK": json.dumps(fused.dump())}
+    shards = [
+        warm.start(
+            environ
+            | {"JOB_COMPLETION_INDEX": str(shard), "AUTODIDACT_SCRATCH": str(tmp_path / str(shard))}
+        )
+        for shard in range(2)
+    ]
+    for shard in shards:
+        shard.join(60)
+    assert [shard.exitcode for shard in shards] == [0, 0]
+    keys = last_words(environ).published
     together = bench.input("judge", keys["j-1"])
     alone = bench.run(
         judge_config(), model=model, responses=bench.input("generate-responses", keys["r-1"])
