@@ -201,6 +201,8 @@ def test_the_stage_says_what_happened(run: Run) -> None:
     assert output.metrics["lastKl"].value == kl[4]  # of the last rollout's first pass
     assert len(figures(out, "accuracy")) == 2
     assert figures(out, "clipFraction")[::2] == [0.0] * 3  # what samples is what learns
+    assert set(output.seconds) == {"sampling", "reward", "learning"}
+    assert min(output.seconds.values()) > 0
     safety.check(out)
 
 

@@ -170,7 +170,7 @@ class Tally:
         rewarded: Whether any reward was above 0.
         ended: Whether any answer ended by itself.
         graded: What this rank's graders of earlier attempts counted.
-        seconds: Wall time of sampling and reward on this rank.
+        seconds: Wall time of sampling, reward and learning on this rank.
     """
 
     rollouts: int = 0
@@ -194,7 +194,7 @@ class Rollout:
             grader: Made with ``config.answers``.
             layout: Whose share is ours.
         """
-        self.tally, self._clock = Tally(), Clock()
+        self.tally, self.clock = Tally(), Clock()
         self.figures: dict[str, float] = {}
         self._config, self._sampler, self._grader = config, sampler, grader
         self._layout = layout
@@ -216,13 +216,13 @@ class Rollout:
 
     def sample(self, model: Any) -> list[list[int]]:
         """Returns the tokens of our answers."""
-        with self._clock("sampling"):
+        with self.clock("sampling"):
             self._completions = self._sampler.sample(model, self._visits)
         return [list(completion.ids) for completion in self._completions]
 
     def rewards(self, **_: Any) -> list[float]:
         """Returns the rewards of our answers."""
-        with self._clock("reward"):
+        with self.clock("reward"):
             found = self._sampler.graded(self._visits, self._completions, self._grader, self._score)
         self.figures = rollouts.figures(found, self._layout)
         tally, answers = self.tally, len(found) * self._layout.world
@@ -239,8 +239,8 @@ class Rollout:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Wall time of sampling and reward on this rank, earlier attempts included."""
-        return self._clock.seconds
+        """Wall time of each phase on this rank, earlier attempts included."""
+        return self.clock.seconds
 
     def save(self, path: Path) -> None:
         """Writes what a resumed training needs."""
@@ -251,7 +251,7 @@ class Rollout:
     def load(self, path: Path) -> None:
         """Takes up what ``save`` wrote."""
         self.tally = Tally(**json.loads(path.read_text()))
-        self._clock = Clock(self.tally.seconds)
+        self.clock = Clock(self.tally.seconds)
 
     def _score(self, grade: Grade, completion: Completion) -> float:
         config = self._config
@@ -301,6 +301,11 @@ class _Grpo(Adapter, GRPOTrainer):
             log.warning("KL %.3g of step %d is above %.3g", kl, self.state.global_step, limit)
             self.control.should_evaluate = True
             self.end()
+
+    def training_step(self, *arguments: Any, **named: Any) -> Any:
+        """Samples where a rollout begins, and learns; the optimiser's own step comes after it."""
+        with self.rollout.clock("learning"):
+            return super().training_step(*arguments, **named)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self.rollout.begin(inputs)
