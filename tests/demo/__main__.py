@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,7 @@ from demo import development_cluster
 from demo.development_cluster import console
 from installation import EXAMPLES
 
-POLL_S = 1.0
 NAMESPACE = "demo"
-FINAL = ("Succeeded", "Failed")
 Kubectl = Callable[..., str]
 
 
@@ -78,11 +77,11 @@ EXAMPLE_RUNS = (
 def main(which: str, output: Path) -> None:
     """Run the demo."""
     if which == "current":
-        sys.exit(_conclude(_follow(_current_kubectl)))
+        sys.exit(_conclude(_run(_current_kubectl)))
     began = time.monotonic()
     with development_cluster.started(NAMESPACE) as installed:
         kubectl = installed.cluster.kubectl
-        found = _follow(kubectl)
+        found = _run(kubectl)
         console.print(kubectl("-n", NAMESPACE, "get", "autodidact").rstrip())
         for example, status in found.items():
             if status.report:
@@ -97,38 +96,21 @@ def _current_kubectl(*arguments: str) -> str:
     return done.stdout
 
 
-def _follow(kubectl: Kubectl) -> dict[Example, RunStatus]:
-    """Applies the runs and prints a line for every change until all have ended."""
+def _run(kubectl: Kubectl) -> dict[Example, RunStatus]:
+    """Applies the runs and follows them until all have ended."""
     for example in EXAMPLE_RUNS:
         console.rule(f"kubectl apply -f {example.manifest}")
         kubectl("-n", NAMESPACE, "apply", "-f", str(example.path))
-    found: dict[Example, RunStatus] = {}
-    shown: dict[Example, str] = {}
-    while True:
-        for example in EXAMPLE_RUNS:
-            found[example] = _status(kubectl, example)
-            line = _line(found[example])
-            if line != shown.get(example):
-                shown[example] = line
-                console.print(f"{time.strftime('%H:%M:%S')}  {example.address:20} {line}")
-        if all(status.phase in FINAL for status in found.values()):
-            return found
-        time.sleep(POLL_S)
+    found = development_cluster.follow(
+        {example.address: partial(_status, kubectl, example) for example in EXAMPLE_RUNS}
+    )
+    return {example: found[example.address] for example in EXAMPLE_RUNS}
 
 
 def _status(kubectl: Kubectl, example: Example) -> RunStatus:
     text = kubectl("-n", NAMESPACE, "get", example.address, "-o", "json")
     body: dict[str, Any] = json.loads(text)
     return RunStatus.model_validate(body.get("status") or {})
-
-
-def _line(status: RunStatus) -> str:
-    condition = next((c for c in status.conditions if c.type == "Reconciling"), None)
-    odd = condition and condition.reason not in ("Progressing", "Completed")
-    return (
-        f"{status.phase:10} iteration {status.iteration:4} {status.stage:22} "
-        f"{status.progress:>4} {status.eta:>4}  {condition.message if odd and condition else ''}"
-    ).rstrip()
 
 
 def _conclude(found: dict[Example, RunStatus]) -> int:

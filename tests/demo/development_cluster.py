@@ -3,7 +3,8 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from rich.console import Console
 from autodidact_contract.resources import RunStatus
 from cluster.control_plane import Cluster
 from installation import BUCKET, NODE, Installation
+
+POLL_S = 1.0
+FINAL = ("Succeeded", "Failed")
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -37,3 +41,32 @@ def download(installed: Installation, status: RunStatus, output: Path) -> Path:
     command = [sys.executable, "-m", "autodidact_operator.cli", *where]
     subprocess.run(command, env=environment, check=True)
     return output / "report.html"
+
+
+def follow(runs: Mapping[str, Callable[[], RunStatus]]) -> dict[str, RunStatus]:
+    """Prints a line for every change until all runs have ended, and returns what they ended with.
+
+    Args:
+        runs: How each is shown, and what asks for its status.
+    """
+    found: dict[str, RunStatus] = {}
+    shown: dict[str, str] = {}
+    while True:
+        for name, ask in runs.items():
+            found[name] = ask()
+            line = _line(found[name])
+            if line != shown.get(name):
+                shown[name] = line
+                console.print(f"{time.strftime('%H:%M:%S')}  {name:20} {line}")
+        if all(status.phase in FINAL for status in found.values()):
+            return found
+        time.sleep(POLL_S)
+
+
+def _line(status: RunStatus) -> str:
+    condition = next((c for c in status.conditions if c.type == "Reconciling"), None)
+    odd = condition and condition.reason not in ("Progressing", "Completed")
+    return (
+        f"{status.phase:10} iteration {status.iteration:4} {status.stage:22} "
+        f"{status.progress:>4} {status.eta:>4}  {condition.message if odd and condition else ''}"
+    ).rstrip()

@@ -31,8 +31,6 @@ ARMS = (*selfreward_arms.ARMS, *reft_arms.ARMS)
 TASKS = tuple(dict.fromkeys(arm.task for arm in ARMS))
 WIDTH = 110
 NAMESPACE = "proof"
-LIMIT_S = 3600
-"""Of one run on the development cluster."""
 
 
 @click.command()
@@ -91,8 +89,11 @@ def _on_cluster(installed: Installation, body: dict[str, Any], folder: Path) -> 
     body["metadata"]["namespace"] = NAMESPACE
     installed.cluster.apply(body)
     kind, name = body["kind"].lower(), body["metadata"]["name"]
-    raw = installed.until_ended(NAMESPACE, name, kind, timeout_s=LIMIT_S)
-    status = RunStatus.model_validate(raw)
+
+    def ask() -> RunStatus:
+        return RunStatus.model_validate(installed.status(NAMESPACE, name, kind))
+
+    status = development_cluster.follow({name: ask})[name]
     page = development_cluster.download(installed, status, folder / "report")
     return Outcome(status=status, page=page)
 
