@@ -43,7 +43,7 @@ demo: venv  ## Start a development cluster, install the chart, run both kinds of
 proof: venv  ## Measure both kinds and their controls on the built-in tasks, on three seeds
 	$(RUN) -m demo.proof $(PROOF_ARGS)
 
-demo-real: venv  ## Run both kinds on a real chat model of 135M parameters; some 40 minutes
+demo-real: venv  ## Run both kinds on a real chat model of 135M parameters; up to an hour
 	PYTHONPATH=tests $(BIN)/python -m real
 
 test: venv  ## Run every test that needs neither root nor a GPU
