@@ -109,7 +109,7 @@ def train(
     )
     kl = trainer.last_kl()
     last = {} if kl is None else {"lastKl": Mean(total=kl)}
-    return replace(found, metrics={**found.metrics, **last}, seconds=rollout.seconds)
+    return replace(found, metrics={**found.metrics, **last}, seconds=rollout.clock.seconds)
 
 
 def arguments(context: Context, layout: Layout) -> GRPOConfig:
@@ -183,7 +183,11 @@ class Tally:
 
 
 class Rollout:
-    """The answers that are being learned from, and what they are worth."""
+    """The answers that are being learned from, and what they are worth.
+
+    Attributes:
+        clock: Wall time of each phase on this rank, earlier attempts included.
+    """
 
     def __init__(self, config: TrainGrpo, sampler: Sampler, grader: Grader, layout: Layout) -> None:
         """Takes what makes answers and what grades them.
@@ -237,16 +241,10 @@ class Rollout:
         """Returns what this rank's graders counted, earlier attempts included."""
         return grading.added(self.tally.graded, self._grader.counts())
 
-    @property
-    def seconds(self) -> dict[str, float]:
-        """Wall time of each phase on this rank, earlier attempts included."""
-        return self.clock.seconds
-
     def save(self, path: Path) -> None:
         """Writes what a resumed training needs."""
-        path.write_text(
-            json.dumps(asdict(replace(self.tally, graded=self.graded(), seconds=self.seconds)))
-        )
+        tally = replace(self.tally, graded=self.graded(), seconds=self.clock.seconds)
+        path.write_text(json.dumps(asdict(tally)))
 
     def load(self, path: Path) -> None:
         """Takes up what ``save`` wrote."""
