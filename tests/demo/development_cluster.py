@@ -11,11 +11,11 @@ from pathlib import Path
 from rich.console import Console
 
 from autodidact_contract.resources import RunStatus
+from autodidact_operator.plan.decide import FINAL
 from cluster.control_plane import Cluster
 from installation import BUCKET, NODE, Installation
 
 POLL_S = 1.0
-FINAL = ("Succeeded", "Failed")
 
 console = Console(highlight=False, soft_wrap=True)
 
