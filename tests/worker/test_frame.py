@@ -236,6 +236,31 @@ def test_every_error_has_its_exit_code(
     assert (result.failure.code, result.failure.reason) == (code, reason)
 
 
+@pytest.mark.parametrize("ending", ["return {}", "raise RuntimeError"])
+def test_an_engine_ends_with_the_work(ending: str) -> None:
+    """Python waits for processes that an engine has left behind: the worker would never end."""
+    program = f"""
+import multiprocessing, sys, tempfile, time, weakref
+from pathlib import Path
+from autodidact_worker import models, process
+
+class Engine:
+    def __init__(self, path):
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+        child.start()
+        weakref.finalize(self, child.kill)
+
+def work():
+    with tempfile.TemporaryDirectory():
+        engine = models.keep(Path("model"), Engine)
+        {ending}
+
+sys.exit(process.guarded(work)[0])
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=False, timeout=60)
+    assert done.returncode == (0 if "return" in ending else 75)
+
+
 def test_the_failing_stage_is_named(
     bench: Any, environ: dict[str, str], pairs: StageTask, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,8 @@ build for CPUs will do) and the ``vllm`` extra's other packages, and name this f
 """
 
 import importlib.util
+import json
+import os
 import subprocess
 import sys
 import types
@@ -14,10 +16,11 @@ from typing import Any
 
 import pytest
 
+from autodidact_contract.records import Prompt, Response
 from autodidact_contract.stages import SAMPLING as KINDS
-from autodidact_contract.stages import Sampling
-from autodidact_worker import generation, models
-from autodidact_worker.errors import StoppedError, UserError
+from autodidact_contract.stages import GenerateResponses, Sampling
+from autodidact_worker import generation, models, rows
+from autodidact_worker.errors import StageError, StoppedError, UserError
 from autodidact_worker.generation import Generator, Request
 from worker.tiny import write_llama
 
@@ -42,6 +45,7 @@ class LLM:
     made: Sequence["LLM"] = ()
     fitted = 2048
     error: Exception | None = None
+    homeless = False
 
     def __init__(self, **arguments: Any) -> None:
         if LLM.error:
@@ -67,9 +71,12 @@ class LLM:
 def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[LLM]]:
     """VLLM's documented calls, and nothing behind them."""
     name = "autodidact_worker.generation.vllm"
-    found = types.ModuleType("vllm")
+    found, platforms = types.ModuleType("vllm"), types.ModuleType("vllm.platforms")
     found.__dict__.update(LLM=LLM, SamplingParams=SamplingParams, __version__="0.32.0")
+    here = types.SimpleNamespace(is_unspecified=lambda: LLM.homeless)
+    platforms.__dict__.update(current_platform=here)
     monkeypatch.setitem(sys.modules, "vllm", found)
+    monkeypatch.setitem(sys.modules, "vllm.platforms", platforms)
     monkeypatch.setattr(LLM, "made", ())
     kept = sys.modules.pop(name, None)
     yield LLM
@@ -156,6 +163,17 @@ def test_a_model_that_vllm_does_not_know(
     assert scripted.made == ()
 
 
+def test_a_pod_without_a_gpu(
+    scripted: type[LLM], llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said with its remedy, before vLLM fails over it; another node may have one."""
+    monkeypatch.setattr(LLM, "homeless", True)
+    with pytest.raises(StageError, match=r"no GPU.* ComputeProfile") as caught:
+        generation.load(llama, VLLM)
+    assert (caught.value.code, caught.value.reason) == ("retry", "NoAccelerator")
+    assert scripted.made == ()
+
+
 def test_stages_that_sample_need_no_trainer() -> None:
     """They are imported, with the reranker's, where the trainers' libraries are not installed."""
     stages = sorted({*KINDS, "rerank-answers", "evaluate-answers"})
@@ -208,3 +226,18 @@ def test_vllm_and_transformers_take_the_same_most_likely_tokens(
     found = real.generate(requests(4), GREEDY)
     here = TransformersGenerator(*models._load(wide)).generate(requests(4), GREEDY)
     assert found == here
+
+
+@needs_vllm
+def test_a_stage_that_vllm_samples_comes_to_its_end(wide: Path, tmp_path: Path) -> None:
+    """The worker writes its artifact and ends, although vLLM works in processes of its own."""
+    (tmp_path / "prompts").mkdir()
+    asked = [Prompt(id=str(i), prompt="abc", demonstrations=(), rouge_max=0) for i in range(4)]
+    rows.write(tmp_path / "prompts" / "prompts-00000.jsonl", asked)
+    config = GenerateResponses(per_prompt=2, sampling=DRAWN)
+    (tmp_path / "config.json").write_text(json.dumps(config.dump()))
+    command = [sys.executable, "-m", "autodidact_worker", "generate-responses"]
+    command += ["--config", str(tmp_path / "config.json"), "--out", str(tmp_path / "out")]
+    command += ["--input", f"model={wide}", "--input", f"prompts={tmp_path / 'prompts'}"]
+    subprocess.run(command, env={**os.environ, **VLLM}, check=True, timeout=240)
+    assert len(rows.read(tmp_path / "out" / "responses-00000.jsonl", Response)) == 8

@@ -26,7 +26,7 @@ from autodidact_contract.artifacts import (
     stage_key,
 )
 from autodidact_contract.stages import AnyStage, Failure, Result, Task
-from autodidact_worker import frame, logs, reporting
+from autodidact_worker import frame, logs, models, reporting
 from autodidact_worker.errors import StageError, UserError
 
 log = logging.getLogger(__name__)
@@ -109,6 +109,9 @@ def guarded(work: Callable[[], dict[str, str]]) -> tuple[int, Result]:
             stage=logs.stage.get(""),
         )
         log.exception("failed code=%s reason=%s", failure.code, failure.reason)
+    finally:
+        # An engine has processes of its own, and Python waits for them before it ends.
+        models.forget()
     return _EXITS[failure.code], Result(failure=failure)
 
 

