@@ -1,5 +1,6 @@
 """`python -m autodidact_operator`: the operator, configured by environment variables."""
 
+import argparse
 import asyncio
 import logging
 import os
@@ -23,8 +24,14 @@ STORE_PATIENCE_S = 8.0
 _logger = logging.getLogger(__name__)
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Operate until told to stop; returns the exit code."""
+    argparse.ArgumentParser(
+        "python -m autodidact_operator",
+        description="The operator. Its settings are environment variables, which the chart writes.",
+        epilog=f"environment:\n{Settings.described()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args(arguments)
     level = os.environ.get("AUTODIDACT_LOG_LEVEL", "INFO").upper()
     logging.basicConfig(
         level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr

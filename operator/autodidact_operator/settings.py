@@ -41,11 +41,15 @@ class Settings(Schema):
         (), description="Secrets in each run's namespace for pulling the images of stages."
     )
     progress_url: str = Field("", description="Where workers report progress; empty = nowhere.")
-    progress_audience: str = Field("autodidact.dev/progress", min_length=1)
-    import_prefixes: tuple[str, ...] = Field((), description="Allowed URIs, with {namespace}.")
+    progress_audience: str = Field(
+        "autodidact.dev/progress", min_length=1, description="Audience of the workers' tokens."
+    )
+    import_prefixes: tuple[str, ...] = Field(
+        (), description="Allowed URIs, with {namespace}; a JSON list."
+    )
     port: int = Field(8080, ge=0, le=65535, description="Port of health, metrics and progress.")
-    leader_election: bool = True
-    lease_name: str = Field("autodidact-operator", min_length=1)
+    leader_election: bool = Field(True, description="Of several replicas one operates.")
+    lease_name: str = Field("autodidact-operator", min_length=1, description="Lease they hold.")
     resync_seconds: float = Field(300, gt=0, description="Seconds between full LISTs.")
     workers: int = Field(32, ge=1, le=256, description="Runs reconciled at the same time.")
     status_seconds: float = Field(2, gt=0, description="Least time between progress updates.")
@@ -76,6 +80,21 @@ class Settings(Schema):
                 "AUTODIDACT_STS_RENEW_SECONDS must be less than AUTODIDACT_STS_DURATION_SECONDS"
             )
         return self
+
+    @classmethod
+    def described(cls) -> str:
+        """Returns a line for each variable: what it is for, and its default if it has one."""
+        variables = _variables(cls)
+        width = max(map(len, variables.values()))
+        lines = []
+        for name, field in cls.model_fields.items():
+            line = f"  {variables[name]:<{width}}  {field.description}"
+            if field.is_required():
+                line += " (required)"
+            elif field.default not in ((), "", None):
+                line += f" (default: {field.default})"
+            lines.append(line)
+        return "\n".join(lines)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:

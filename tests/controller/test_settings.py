@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from autodidact_operator.__main__ import main
 from autodidact_operator.errors import ConfigError
 from autodidact_operator.settings import Settings
 
@@ -60,3 +61,16 @@ def test_a_wrong_setting_is_named(variable: str, value: str) -> None:
     """The error names the variable, as the administrator knows it."""
     with pytest.raises(ConfigError, match=f"^{variable}: "):
         Settings.from_environment({**LEAST, variable: value})
+
+
+def test_help_describes_every_variable(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its name, what it is for, and its default; nothing is operated."""
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["--help"])
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    told = {line[0]: line[1] for line in lines if len(line) == 2}
+    assert told["AUTODIDACT_STORE"].endswith("(required)")
+    assert told["AUTODIDACT_PORT"].endswith("(default: 8080)")
+    assert told["AWS_REGION"] == "Region of the bucket. (default: us-east-1)"
+    assert told["AUTODIDACT_POD_IP"] == "Address on which other replicas reach this one."
+    assert "None" not in "".join(told.values())

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -32,6 +32,21 @@ def delete_pod(place: Place, pod: Body) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """A run of a recipe whose trainings have two pods.
+
+    Attributes:
+        engine: DeepSpeed's.
+        fields: Fields of its spec beside the recipe's.
+        lost: Job that loses its second rank; None: no one does.
+    """
+
+    engine: str
+    fields: Body = field(default_factory=dict)
+    lost: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A run that trains twice, and another one that shares its first training.
 
@@ -39,18 +54,14 @@ class Recipe:
         make: Returns the run.
         fields: Fields of its spec.
         trainings: Its training stages; the second one is trained anew by the other run.
-        change: What the other run has different.
-        engines: Of the run and of the other one.
-        lost: Job that loses its second rank.
-        lose: How.
+        lose: How a rank is lost.
     """
 
     make: Callable[..., Body]
     fields: Body
     trainings: tuple[str, str]
-    change: Body
-    engines: tuple[str, str]
-    lost: str
+    first: Part
+    second: Part
     lose: Callable[[Place, Body], None]
 
 
@@ -58,9 +69,8 @@ SELF_REWARDING = Recipe(
     make=runs.tiny,
     fields={},
     trainings=("train-sft", "train-dpo"),
-    change={"dpo": {"beta": 0.2}},
-    engines=("zero2", "zero3"),
-    lost="train-sft",
+    first=Part(engine="zero2", lost="train-sft"),
+    second=Part(engine="zero3", lost="train-dpo-1", fields={"dpo": {"beta": 0.2, "epochs": 40}}),
     lose=kill_process,
 )
 REFT = Recipe(
@@ -72,9 +82,8 @@ REFT = Recipe(
         "ppo": {"epochs": 1},
     },
     trainings=("train-sft", "train-ppo"),
-    change={"ppo": {"beta": 0.05}},
-    engines=("zero3", "zero2"),
-    lost="train-reft",
+    first=Part(engine="zero3", lost="train-reft"),
+    second=Part(engine="zero2", fields={"ppo": {"beta": 0.05}}),
     lose=delete_pod,
 )
 
@@ -82,20 +91,22 @@ REFT = Recipe(
 @pytest.mark.parametrize("recipe", [SELF_REWARDING, REFT], ids=["self-rewarding", "reft"])
 def test_two_pods_train_and_a_lost_rank_costs_one_attempt(place: Place, recipe: Recipe) -> None:
     """Both engines train on two nodes; a rank is lost, all end, and the next attempt resumes."""
-    profiles = [two_pods(place, engine) for engine in recipe.engines]
-    with phase(f"{recipe.trainings} on two pods, a rank lost"):
-        run = place.start(recipe.make(place.namespace, "first", **recipe.fields, **profiles[0]))
-        lose_a_rank(run, recipe)
-        run.until_succeeded()
-    with phase(f"{recipe.trainings[1]} on two pods"):
-        fields = runs.merged(recipe.fields, recipe.change)
-        place.start(
-            recipe.make(place.namespace, "second", **fields, **profiles[1])
-        ).until_succeeded()
-    first, second = ((2, engine) for engine in recipe.engines)
+    train(place, recipe, "first", recipe.first)
+    train(place, recipe, "second", recipe.second)
+    first, second = ((2, part.engine) for part in (recipe.first, recipe.second))
     once, twice = (trained_by(place, kind) for kind in recipe.trainings)
     assert once == {first}
     assert twice == {first, second}
+
+
+def train(place: Place, recipe: Recipe, name: str, part: Part) -> None:
+    """Runs a part of a recipe to its end, through the loss of a rank if it has one."""
+    fields = runs.merged(recipe.fields, part.fields) | two_pods(place, part.engine)
+    with phase(f"{recipe.trainings} on two pods, {part.engine}, a rank lost in {part.lost}"):
+        run = place.start(recipe.make(place.namespace, name, **fields))
+        if part.lost:
+            lose_a_rank(run, part.lost, recipe.lose)
+        run.until_succeeded()
 
 
 def trained_by(place: Place, kind: str) -> set[tuple[int, str]]:
@@ -113,13 +124,13 @@ def two_pods(place: Place, engine: str) -> Body:
     return {"compute": {"train": train, "generate": small, "default": small}}
 
 
-def lose_a_rank(run: Run, recipe: Recipe) -> None:
+def lose_a_rank(run: Run, job: str, lose: Callable[[Place, Body], None]) -> None:
     """Has a training lose a rank once it has saved; returns when it has resumed."""
-    first, second = ({"job": recipe.lost, "attempt": attempt} for attempt in ("1", "2"))
+    first, second = ({"job": job, "attempt": attempt} for attempt in ("1", "2"))
     saved = eventually(lambda: CHECKPOINT.search(run.log(**first)), 900)
     pods = run.pods(**first)
     assert len({pod["spec"]["nodeName"] for pod in pods}) == len(pods) == 2
-    recipe.lose(run.place, pods[1])
+    lose(run.place, pods[1])
     eventually(lambda: all(map(has_ended, run.pods(**first))), 60)
     resumed = eventually(lambda: RESUMED.search(run.log(**second)), 300)
     assert int(resumed[1]) >= int(saved[1]) > 0
