@@ -264,7 +264,11 @@ class Place:
         return found
 
     def created_jobs(self, uid: str = "") -> Counter[str]:
-        """Returns how often each Job was created, from the audit log; of one run or of all."""
+        """Returns how often each Job was created, from the audit log; of one run or of all.
+
+        Of a request whose sender died before the answer the log says 504, whether or not it made
+        the Job: a Job that is there was created once if the log knows of no more.
+        """
         created: Counter[str] = Counter()
         for entry in audit.read(self.house.cluster.audit_log):
             about = entry["objectRef"]
@@ -275,6 +279,10 @@ class Place:
             metadata = entry["requestObject"]["metadata"]
             if uid in ("", metadata["labels"][labels.RUN_UID]):
                 created[metadata["name"]] += 1
+        for job in self.jobs():
+            metadata = job["metadata"]
+            if uid in ("", metadata.get("labels", {}).get(labels.RUN_UID)):
+                created[metadata["name"]] = max(1, created[metadata["name"]])
         return created
 
     def record(self, uid: str) -> Body:
