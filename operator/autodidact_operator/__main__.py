@@ -28,7 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Operate until told to stop; returns the exit code."""
     argparse.ArgumentParser(
         "python -m autodidact_operator",
-        description="The operator. Its settings are environment variables, which the chart writes.",
+        description="The operator. Its settings are environment variables, which the chart writes:\n"
+        "those below, and AUTODIDACT_LOG_LEVEL (default: INFO).",
         epilog=f"environment:\n{Settings.described()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).parse_args(arguments)

@@ -279,11 +279,12 @@ class Place:
             metadata = entry["requestObject"]["metadata"]
             if uid in ("", metadata["labels"][labels.RUN_UID]):
                 created[metadata["name"]] += 1
-        for job in self.jobs():
-            metadata = job["metadata"]
-            if uid in ("", metadata.get("labels", {}).get(labels.RUN_UID)):
-                created[metadata["name"]] = max(1, created[metadata["name"]])
-        return created
+        there = (job["metadata"] for job in self.jobs())
+        return created | Counter(
+            metadata["name"]
+            for metadata in there
+            if uid in ("", metadata.get("labels", {}).get(labels.RUN_UID))
+        )
 
     def record(self, uid: str) -> Body:
         """Returns a run's record in the store, once it is written."""

@@ -102,7 +102,7 @@ def test_two_pods_train_and_a_lost_rank_costs_one_attempt(place: Place, recipe: 
 def train(place: Place, recipe: Recipe, name: str, part: Part) -> None:
     """Runs a part of a recipe to its end, through the loss of a rank if it has one."""
     fields = runs.merged(recipe.fields, part.fields) | two_pods(place, part.engine)
-    with phase(f"{recipe.trainings} on two pods, {part.engine}, a rank lost in {part.lost}"):
+    with phase(f"{name} run on two pods, {part.engine}, ranks lost: {part.lost or 'none'}"):
         run = place.start(recipe.make(place.namespace, name, **fields))
         if part.lost:
             lose_a_rank(run, part.lost, recipe.lose)
