@@ -38,16 +38,16 @@ $(STAMP): $(LOCK) pyproject.toml
 	touch $@
 
 demo: venv  ## Start a development cluster, install the chart, run both kinds of run to the end
-	$(RUN) -m demo --cluster $(CLUSTER)
+	$(RUN) -m tools.demo --cluster $(CLUSTER)
 
 proof: venv  ## Measure both kinds and their controls on the built-in tasks, on three seeds
-	$(RUN) -m demo.proof $(PROOF_ARGS)
+	$(RUN) -m tools.demo.proof $(PROOF_ARGS)
 
 demo-real: venv  ## Run both kinds on a real chat model of 135M parameters; up to an hour
-	PYTHONPATH=tests $(BIN)/python -m real
+	PYTHONPATH=tests $(BIN)/python -m tools.real
 
 test: venv  ## Run every test that needs neither root nor a GPU
-	$(RUN) -m cluster tools
+	$(RUN) -m tools.cluster tools
 	$(PYTEST) $(PYTEST_ARGS)
 
 test-unit: venv  ## Run the tests that need no cluster, no server and no training
@@ -55,14 +55,14 @@ test-unit: venv  ## Run the tests that need no cluster, no server and no trainin
 
 e2e: venv  ## Run the tests on a real node; needs root on Debian, installs packages there
 	@test "$$(id -u)" = 0 || { echo "make e2e needs root: it makes namespaces, mounts and cgroups" >&2; exit 1; }
-	$(RUN) -m pytest tests/e2e_node --timeout 3600 $(PYTEST_ARGS)
+	$(RUN) -m pytest tests/system/node --timeout 3600 $(PYTEST_ARGS)
 
 lint: venv  ## Check style, types, layers, and that generated files are up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(RUN) -m lint
+	$(RUN) -m tools.lint
 
 format: venv  ## Format the code
 	$(BIN)/ruff format .
@@ -80,18 +80,18 @@ lock: venv  ## Resolve the locks anew
 	  case $$extras in *dev|vllm) constraint=;; esac; \
 	  $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 	    $$(printf -- '--extra %s ' $$extras) $$constraint pyproject.toml --output-file $$file; done
-	cd tests/real && $(CURDIR)/$(UV) pip compile --quiet --universal --generate-hashes --no-deps --no-emit-index-url \
+	cd tests/tools/real && $(CURDIR)/$(UV) pip compile --quiet --universal --generate-hashes --no-deps --no-emit-index-url \
 	  --no-header --python-version 3.11 requirements.in --output-file requirements.txt
 
 cluster: venv  ## Start a development cluster in the background
-	$(RUN) -m cluster up --detach
-	@echo 'use it with: eval "$$(PYTHONPATH=tests $(BIN)/python -m cluster env)"'
+	$(RUN) -m tools.cluster up --detach
+	@echo 'use it with: eval "$$(PYTHONPATH=tests $(BIN)/python -m tools.cluster env)"'
 
 cluster-down: venv  ## End it
-	$(RUN) -m cluster down
+	$(RUN) -m tools.cluster down
 
 bench: venv  ## Print the performance figures
-	$(RUN) -m bench
+	$(RUN) -m tools.bench
 
 clean:  ## Remove what was installed or written here
 	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ["cluster.fixtures"]
+pytest_plugins = ["tools.cluster.fixtures", "support.control", "support.worker"]
 
 SERVERS = frozenset({"cluster", "process_node", "minio", "versitygw", "plane"})
 """Fixtures that start servers; a test that uses one is marked ``cluster``."""
 
-END_TO_END = Path(__file__).parent / "e2e"
+END_TO_END = Path(__file__).parent / "system" / "processes"
 """All tests of this folder are marked ``cluster``."""
 
 MODELS = frozenset({"llama", "other_llama"})

@@ -67,3 +67,15 @@ def canonical_json(value: Any) -> bytes:
 def digest(value: Any) -> str:
     """Returns the sha256 of a value's canonical JSON, 64 hexadecimal digits."""
     return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+class Lora(Schema):
+    """Low-rank adapters on all linear layers, merged into the weights when a stage ends."""
+
+    rank: int = doc(16, "Rank of the update of each matrix.", "arXiv 2106.09685", ge=1, le=1024)
+    alpha: float = doc(
+        32.0, "The update is scaled by alpha / rank.", "arXiv 2106.09685", gt=0, le=4096
+    )
+    dropout: float = doc(
+        0.0, "Dropout on the input of the adapters; PPO and GRPO want 0.", ge=0, lt=1
+    )

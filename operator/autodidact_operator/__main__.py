@@ -9,10 +9,10 @@ from functools import partial
 
 from autodidact_contract.base import GROUP, VERSION
 from autodidact_operator import process
+from autodidact_operator.cluster.resources import Resource
 from autodidact_operator.errors import OperatorError
-from autodidact_operator.recipes import RECIPES
-from autodidact_operator.reconcile import build
-from autodidact_operator.resources import Resource
+from autodidact_operator.plan.recipes import RECIPES
+from autodidact_operator.runs.reconcile import build
 from autodidact_operator.settings import Settings
 from autodidact_store.errors import ConfigurationError, StoreError
 from autodidact_store.opening import check_create, open_store, open_sts

@@ -15,19 +15,21 @@ from typing import Any
 from aiohttp import web
 from kubernetes.aio.client import ApiClient
 
-from autodidact_contract.stages import Progress
-from autodidact_operator import kube as kubernetes
-from autodidact_operator.cache import Cache
-from autodidact_operator.controller import DRAIN_S, Controller, Reconcile
+from autodidact_contract.task import Progress
+from autodidact_operator.cluster import kube as kubernetes
+from autodidact_operator.cluster.cache import Cache
+from autodidact_operator.cluster.controller import DRAIN_S, Controller, Reconcile
+from autodidact_operator.cluster.events import Recorder
+from autodidact_operator.cluster.lease import Alone, Elector, KubeLease
+from autodidact_operator.cluster.registry import Watcher
+from autodidact_operator.cluster.resources import PODS, Resource, RunKey
+from autodidact_operator.cluster.watches import SILENCE_S, WatchHealth
+from autodidact_operator.cluster.workqueue import WorkQueue
 from autodidact_operator.errors import OperatorError
-from autodidact_operator.events import Recorder
-from autodidact_operator.handlers import Watcher
-from autodidact_operator.lease import Alone, Elector, KubeLease
 from autodidact_operator.progress import ProgressBook
-from autodidact_operator.resources import PODS, Resource, RunKey
+from autodidact_operator.runs.world import World
 from autodidact_operator.settings import Settings
 from autodidact_operator.telemetry import Telemetry
-from autodidact_operator.watches import SILENCE_S, WatchHealth
 from autodidact_operator.web import (
     MAX_QUEUE_AGE_S,
     Doorman,
@@ -36,8 +38,6 @@ from autodidact_operator.web import (
     Server,
     serve,
 )
-from autodidact_operator.workqueue import WorkQueue
-from autodidact_operator.world import World
 
 MakeReconcile = Callable[[World[Any]], Reconcile]
 """Returns what brings a run one step further, given the world it acts in."""

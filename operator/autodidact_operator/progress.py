@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from autodidact_contract.stages import Progress
+from autodidact_contract.task import Progress
 
 MAX_STAGES = 64
 """Stages kept per run; a worker that makes up names must not fill the memory."""

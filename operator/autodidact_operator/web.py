@@ -19,10 +19,10 @@ import aiohttp
 from aiohttp import web
 from pydantic import ValidationError
 
-from autodidact_contract.stages import Progress
-from autodidact_operator import labels
+from autodidact_contract.task import Progress
+from autodidact_operator.cluster import labels
+from autodidact_operator.cluster.kube import Identity
 from autodidact_operator.errors import OperatorError
-from autodidact_operator.kube import Identity
 from autodidact_operator.telemetry import Telemetry
 
 MAX_BODY_BYTES = 64 * 1024

@@ -3,7 +3,6 @@
 ``open_store`` gives a ``Store``; ``publish``, ``find`` and ``fetch`` keep artifacts on it.
 """
 
-from autodidact_store.artifacts import fetch, find, manifests, publish, published
 from autodidact_store.directory import DirectoryStore
 from autodidact_store.errors import (
     AccessDeniedError,
@@ -18,6 +17,7 @@ from autodidact_store.errors import (
 )
 from autodidact_store.opening import check, check_create, open_store
 from autodidact_store.protocol import Entry, OnBytes, Store
+from autodidact_store.publishing import fetch, find, manifests, publish, published
 from autodidact_store.s3 import S3Store
 
 __all__ = [

@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs and returns the exit code, see ``autodidact_contract.stages``."""
+    """Runs and returns the exit code, see ``autodidact_contract.stages.registry``."""
     commands = parser()
     options = commands.parse_args(arguments)
     # Imported late: --help answers at once.

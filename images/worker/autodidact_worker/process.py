@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from autodidact_contract import stages as contract
+from autodidact_contract import task as contract
 from autodidact_contract.artifacts import (
     MANIFEST,
     File,
@@ -25,9 +25,11 @@ from autodidact_contract.artifacts import (
     fold,
     stage_key,
 )
-from autodidact_contract.stages import AnyStage, Failure, Result, Task
-from autodidact_worker import frame, logs, models, reporting
-from autodidact_worker.errors import StageError, UserError
+from autodidact_contract.stages.registry import AnyStage
+from autodidact_contract.task import Failure, Result, Task
+from autodidact_worker.models import loading
+from autodidact_worker.runtime import frame, logs, progress
+from autodidact_worker.runtime.errors import StageError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +51,7 @@ def run_from_environment(environ: Mapping[str, str] = os.environ) -> int:
     stopping = _on_sigterm()
     with (
         tempfile.TemporaryDirectory(prefix="autodidact-") as temporary,
-        reporting.Reporter(_sender(environ), reporting.interval(environ)) as reporter,
+        progress.Reporter(_sender(environ), progress.interval(environ)) as reporter,
     ):
 
         def work() -> dict[str, str]:
@@ -111,7 +113,7 @@ def guarded(work: Callable[[], dict[str, str]]) -> tuple[int, Result]:
         log.exception("failed code=%s reason=%s", failure.code, failure.reason)
     finally:
         # An engine has processes of its own, and Python waits for them before it ends.
-        models.forget()
+        loading.forget()
     return _EXITS[failure.code], Result(failure=failure)
 
 
@@ -223,9 +225,9 @@ def _rank(environ: Mapping[str, str]) -> int:
     return int(environ.get("RANK", 0))
 
 
-def _sender(environ: Mapping[str, str]) -> reporting.Send | None:
+def _sender(environ: Mapping[str, str]) -> progress.Send | None:
     try:
-        return reporting.from_environment(environ) if _rank(environ) == 0 else None
+        return progress.from_environment(environ) if _rank(environ) == 0 else None
     except ValueError as error:
         log.warning("no progress: %s", error)
         return None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from autodidact_contract.resources import JobStatus
+from autodidact_contract.api.status import JobStatus
 from autodidact_operator.plan.failure import Cause, cause, charged, given_up
 from autodidact_operator.plan.types import ObservedJob
 

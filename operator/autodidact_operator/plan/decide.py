@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from autodidact_contract.resources import JobStatus, RunStatus
-from autodidact_contract.stages import Task
+from autodidact_contract.api.status import JobStatus, RunStatus
+from autodidact_contract.task import Task
 from autodidact_operator.plan import status as rendering
 from autodidact_operator.plan.attempts import Standing, idle_since, over, standing
 from autodidact_operator.plan.progression import Tripped, ready, skipped, tripped

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from autodidact_contract.resources import JobStatus
-from autodidact_contract.stages import EXIT_STOPPED, EXIT_USER, Failure
+from autodidact_contract.api.status import JobStatus
+from autodidact_contract.task import EXIT_STOPPED, EXIT_USER, Failure
 from autodidact_operator.plan.types import ObservedJob, ObservedPod
 
 Charge = Literal["user", "free", "memory", "bounded"]

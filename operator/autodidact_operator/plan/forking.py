@@ -3,7 +3,8 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from autodidact_contract.resources import Origin, RunStatus
+from autodidact_contract.api.run import Origin
+from autodidact_contract.api.status import RunStatus
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from autodidact_contract.stages import RunRef
+from autodidact_contract.task import RunRef
 
 _RUN_LENGTH = 22
 """What is kept of a run's name; with the rest a Job's stays below 63 characters."""

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from autodidact_contract.artifacts import Artifact, stage_key
-from autodidact_contract.stages import Input, StageTask
+from autodidact_contract.task import Input, StageTask
 from autodidact_operator.plan.types import Check, Graph, Stage
 
 Artifacts = Mapping[str, Artifact]

@@ -4,15 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from autodidact_contract.api.status import Condition, Iteration, JobStatus, RunStatus, StageStatus
 from autodidact_contract.artifacts import Artifact
 from autodidact_contract.base import canonical_json
-from autodidact_contract.resources import (
-    Condition,
-    Iteration,
-    JobStatus,
-    RunStatus,
-    StageStatus,
-)
 from autodidact_operator.plan.attempts import Standing
 from autodidact_operator.plan.naming import job_name
 from autodidact_operator.plan.progression import Tripped

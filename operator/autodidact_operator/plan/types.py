@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from autodidact_contract.api.run import RunSpec
+from autodidact_contract.api.status import RunStatus
 from autodidact_contract.artifacts import Artifact
-from autodidact_contract.resources import RunSpec, RunStatus
-from autodidact_contract.stages import AnyStage, Result, RunRef, Task
+from autodidact_contract.stages.registry import AnyStage
+from autodidact_contract.task import Result, RunRef, Task
 
 Outcome = Literal["Stop", "Fail", "Warn"]
 ComputeClass = Literal["generate", "train", "default"]

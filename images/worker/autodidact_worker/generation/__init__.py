@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from autodidact_contract.stages import Sampling
-from autodidact_worker import models
-from autodidact_worker.errors import StoppedError, UserError
+from autodidact_contract.stages.base import Sampling
+from autodidact_worker.models import loading
+from autodidact_worker.runtime.errors import StoppedError, UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +169,7 @@ class Generator(ABC):
         """
 
     def _tokens(self, prompt: str) -> list[int]:
-        return models.prompt_ids(self.tokenizer, prompt)
+        return loading.prompt_ids(self.tokenizer, prompt)
 
     def _leaves_room(self, length: int, new: int) -> bool:
         return self._context is None or length + new <= self._context

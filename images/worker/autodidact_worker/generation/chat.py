@@ -14,19 +14,18 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from autodidact_contract import stages
-from autodidact_contract.stages import Sampling
-from autodidact_worker.errors import UserError
+from autodidact_contract.stages.base import Sampling, Server
 from autodidact_worker.generation import Completion, Generator, Row
 from autodidact_worker.generation.server import (
     KEY_FILE,
+    Connection,
     RefusedError,
-    Server,
     UnreadableError,
     at_once,
     mounted_key,
 )
-from autodidact_worker.sources import CREDENTIALS
+from autodidact_worker.intake.sources import CREDENTIALS
+from autodidact_worker.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +66,7 @@ class ChatGenerator(Generator):
         trouble: What was wrong with the last answer that had no text; empty: nothing yet.
     """
 
-    def __init__(self, server: stages.Server, key: str = "") -> None:
+    def __init__(self, server: Server, key: str = "") -> None:
         """Asks nothing yet.
 
         Args:
@@ -76,14 +75,12 @@ class ChatGenerator(Generator):
         """
         super().__init__(tokenizer=None, context=None, ends=())
         self.trouble = ""
-        self._server = Server(server.url, key, kind="Server", answer_s=ANSWER_S)
+        self._server = Connection(server.url, key, kind="Server", answer_s=ANSWER_S)
         self._model = server.model
         self.engine = f"openai {self._server.url} {self._model}"
 
     @classmethod
-    def open(
-        cls, server: stages.Server, environ: Mapping[str, str] = os.environ
-    ) -> "ChatGenerator":
+    def open(cls, server: Server, environ: Mapping[str, str] = os.environ) -> "ChatGenerator":
         """Returns a generator with the key of the mounted Secret, if there is one.
 
         Raises:

@@ -32,11 +32,17 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from autodidact_contract.stages import Sampling
-from autodidact_worker import models
-from autodidact_worker.errors import StageError, UserError
+from autodidact_contract.stages.base import Sampling
 from autodidact_worker.generation import Completion, Generator, Row
-from autodidact_worker.generation.server import KEY_FILE, RefusedError, Server, at_once, mounted_key
+from autodidact_worker.generation.server import (
+    KEY_FILE,
+    Connection,
+    RefusedError,
+    at_once,
+    mounted_key,
+)
+from autodidact_worker.models import loading
+from autodidact_worker.runtime.errors import StageError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +93,12 @@ class OpenAIGenerator(Generator):
     """Requests to a server, many at the same time."""
 
     def __init__(
-        self, server: Server, model: str, tokenizer: Any, context: int | None, ends: Sequence[int]
+        self,
+        server: Connection,
+        model: str,
+        tokenizer: Any,
+        context: int | None,
+        ends: Sequence[int],
     ) -> None:
         """Samples from a model that a server has; the rest as in ``Generator``.
 
@@ -123,13 +134,13 @@ class OpenAIGenerator(Generator):
                 f"AUTODIDACT_ENGINE_URL is {url!r}; engine openai needs engineUrl in the "
                 "ComputeProfile, for example http://vllm.models:8000/v1",
             )
-        description = models.describe(path)
-        tokenizer = models.load_tokenizer(path)
+        description = loading.describe(path)
+        tokenizer = loading.load_tokenizer(path)
         key = mounted_key(environ.get("AUTODIDACT_ENGINE_CREDENTIALS"), _KEPT_IN)
-        server = Server(url, key, kind="Engine", answer_s=ANSWER_S)
-        limits = (_served(server, path.name), models.context_tokens(description))
+        server = Connection(url, key, kind="Engine", answer_s=ANSWER_S)
+        limits = (_served(server, path.name), loading.context_tokens(description))
         context = min((limit for limit in limits if limit is not None), default=None)
-        return cls(server, path.name, tokenizer, context, models.stop_ids(description, tokenizer))
+        return cls(server, path.name, tokenizer, context, loading.stop_ids(description, tokenizer))
 
     def _run(
         self, rows: list[Row], sampling: Sampling
@@ -190,7 +201,7 @@ class OpenAIGenerator(Generator):
                 "stop_token_ids": self._ends,
                 "return_token_ids": True,
             }
-        text = models.prompt_text(self.tokenizer, row.prompt)
+        text = loading.prompt_text(self.tokenizer, row.prompt)
         if dialect == "openai":
             return {**common, **drawn, "prompt": text}
         settings = {
@@ -259,7 +270,7 @@ class OpenAIGenerator(Generator):
         )
 
 
-def _served(server: Server, name: str) -> int | None:
+def _served(server: Connection, name: str) -> int | None:
     """Returns the context of a model that a server has, None if it does not tell.
 
     Raises:
@@ -288,7 +299,7 @@ def _served(server: Server, name: str) -> int | None:
     return there[name].max_model_len
 
 
-def _denied(server: Server, error: RefusedError) -> UserError:
+def _denied(server: Connection, error: RefusedError) -> UserError:
     return UserError(
         "EngineDenied",
         f"{server.url} refuses the key: {error}; put a valid one into {KEY_FILE} of {_KEPT_IN}",

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from urllib3.exceptions import HTTPError, LocationValueError, SSLError
 
 from autodidact_store.pool import CONNECT_S, RETRIED, Patience
-from autodidact_worker.errors import StageError, StoppedError, UserError
+from autodidact_worker.runtime.errors import StageError, StoppedError, UserError
 
 KEY_FILE = "apiKey"
 """Of the Secret with the key, and so of the folder it is mounted at."""
@@ -65,7 +65,7 @@ class UnreadableError(StageError):
         self.told = told
 
 
-class Server:
+class Connection:
     """An OpenAI-compatible server. Safe to use from several threads.
 
     Attributes:

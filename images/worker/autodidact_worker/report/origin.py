@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autodidact_contract.base import canonical_json
-from autodidact_worker.frame import InputArtifact
+from autodidact_worker.runtime.frame import InputArtifact
 
 SHORT = 12
 """Digits shown of the digest of an input that is not on the page."""

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping
 
-from autodidact_worker.frame import InputArtifact
 from autodidact_worker.report import reft, selfreward
 from autodidact_worker.report.story import Story
+from autodidact_worker.runtime.frame import InputArtifact
 
 Tell = Callable[[Mapping[str, InputArtifact]], Story]
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, get_args
 
-from autodidact_worker.errors import StageError, UserError
+from autodidact_worker.runtime.errors import StageError, UserError
 from autodidact_worker.sandbox import probe, processors, trees
 from autodidact_worker.sandbox.runner import ENDINGS, LENGTH, RESULT, Limits, receive
 

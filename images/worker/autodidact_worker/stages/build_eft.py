@@ -4,9 +4,10 @@ from collections import Counter
 
 from autodidact_contract.artifacts import Mean
 from autodidact_contract.records import Evaluation, JudgedRanking
-from autodidact_contract.stages import BuildEft
-from autodidact_worker import rows, seeding
-from autodidact_worker.frame import Context, Output
+from autodidact_contract.stages.data import BuildEft
+from autodidact_worker.curation import trees
+from autodidact_worker.runtime import rows
+from autodidact_worker.runtime.frame import Context, Output
 
 
 def run(context: Context) -> Output:
@@ -17,18 +18,18 @@ def run(context: Context) -> Output:
     with the whole score below it; ``rows``. Metric ``acceptance``: share of the prompts.
     """
     config: BuildEft = context.config
-    counts: Counter[str] = Counter({f"rejected-{reason}": 0 for reason in seeding.REASONS})
+    counts: Counter[str] = Counter({f"rejected-{reason}": 0 for reason in trees.REASONS})
     kept: list[Evaluation] = []
     for _, judged in rows.read_parts(context.inputs["judged"].path, "judged", JudgedRanking):
         for ranking in judged:
-            found = seeding.agreeing(ranking, config.agreement)
+            found = trees.agreeing(ranking, config.agreement)
             counts["prompts"] += 1
             if isinstance(found, str):
                 counts[f"rejected-{found}"] += 1
             else:
                 counts["accepted"] += 1
                 kept += found
-    balanced = seeding.rebalanced(kept, config)
+    balanced = trees.rebalanced(kept, config)
     for name, of in (("before", kept), ("after", balanced)):
         counts.update(f"{name}-{int(row.score)}" for row in of)
     rows.write(context.out / rows.DATA, balanced)

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 from autodidact_contract.artifacts import Mean
 from autodidact_contract.records import JudgedJudgements, Pair
-from autodidact_contract.stages import BuildJudgePairs
-from autodidact_worker import judging, meta_judging, rows, rubrics
-from autodidact_worker.frame import Context, Output
-from autodidact_worker.rubrics import Rubric
+from autodidact_contract.stages.data import BuildJudgePairs
+from autodidact_worker.judging import judgement, meta, rubrics
+from autodidact_worker.judging.rubrics import Rubric
+from autodidact_worker.runtime import rows
+from autodidact_worker.runtime.frame import Context, Output
 
 
 def run(context: Context) -> Output:
@@ -36,7 +37,7 @@ def run(context: Context) -> Output:
     counts: Counter[str] = Counter(prompts=len(judged))
     counts["reply-pairs"] = sum(len(part) for _, part in replies)
     battles = [battle for row in judged for battle in row.battles]
-    weight = meta_judging.weights(meta_judging.position_wins(battles))
+    weight = meta.weights(meta.position_wins(battles))
     found: list[tuple[Pair, float]] = []
     for reason in ("tie", "identical", "too-long", "score-share", "share"):
         counts[f"dropped-{reason}"] = 0
@@ -64,10 +65,8 @@ def pair(
         config: Seed, rubric, and length of a winner.
         weight: Of a win in the first and in the second position.
     """
-    found = meta_judging.ratings(row.battles, weight)
-    ends = meta_judging.best_and_worst(
-        found, lambda vote: meta_judging.draw(config.seed, f"{row.id}/{vote}")
-    )
+    found = meta.ratings(row.battles, weight)
+    ends = meta.best_and_worst(found, lambda vote: meta.draw(config.seed, f"{row.id}/{vote}"))
     if ends is None:
         return "tie"
     best, worst = (row.votes[end] for end in ends)
@@ -78,7 +77,7 @@ def pair(
     rubric: Rubric = rubrics.get(config.rubric)
     made = Pair(
         prompt_id=row.prompt_id,
-        prompt=judging.render(rubric, row.prompt, row.text),
+        prompt=judgement.render(rubric, row.prompt, row.text),
         chosen=best.text,
         rejected=worst.text,
         chosen_id=f"{row.id}/{ends[0]}",
@@ -97,10 +96,10 @@ def _capped(
     groups: dict[float, list[str]] = defaultdict(list)
     for made, score in found:
         groups[score].append(made.chosen_id)
-    even = meta_judging.capped(groups, config.max_score_share, config.seed)
+    even = meta.capped(groups, config.max_score_share, config.seed)
     # So many that they are the share of themselves and the pairs of replies.
     most = int(counts["reply-pairs"] * config.max_share / (1 - config.max_share) + 1e-9)
-    kept = set(meta_judging.sample(even, most, config.seed))
+    kept = set(meta.sample(even, most, config.seed))
     counts["dropped-score-share"] = len(found) - len(even)
     counts["dropped-share"] = len(even) - len(kept)
     return [one for one in found if one[0].chosen_id in kept]

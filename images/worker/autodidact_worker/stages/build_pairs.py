@@ -6,9 +6,10 @@ from itertools import groupby
 
 from autodidact_contract.artifacts import Mean, part_name
 from autodidact_contract.records import AnswerSample, Judged, Pair
-from autodidact_contract.stages import BuildPairs
-from autodidact_worker import pairing, rows
-from autodidact_worker.frame import Context, Output
+from autodidact_contract.stages.data import BuildPairs
+from autodidact_worker.curation import pairs
+from autodidact_worker.runtime import rows
+from autodidact_worker.runtime.frame import Context, Output
 
 _ANCHOR = "first-"
 """How the ids of M1's replies begin."""
@@ -49,7 +50,7 @@ class _Pairs:
     def __init__(self, config: BuildPairs) -> None:
         self.counts: Counter[str] = Counter(prompts=0, pairs=0, anchored=0)
         self.counts["length-controlled"] = 0
-        self.counts.update({f"dropped-{reason}": 0 for reason in pairing.DROPS})
+        self.counts.update({f"dropped-{reason}": 0 for reason in pairs.DROPS})
         self._config = config
         self._plain = config.model_copy(update={"rho": None, "max_chosen_length": None})
         self._pairs: list[Pair] = []
@@ -60,18 +61,18 @@ class _Pairs:
         """Pairs the replies to one prompt."""
         self.counts["prompts"] += 1
         self._scores += [row.score for row in replies if row.score is not None]
-        found = pairing.pair(replies, self._config, anchors)
+        found = pairs.pair(replies, self._config, anchors)
         if not isinstance(found, Pair):
             self.counts[f"dropped-{found}"] += 1
             return
         self._pairs.append(found)
         self.counts["pairs"] += 1
         self.counts["anchored"] += found.rejected_id.startswith(_ANCHOR)
-        self.counts["length-controlled"] += found != pairing.pair(replies, self._plain, anchors)
+        self.counts["length-controlled"] += found != pairs.pair(replies, self._plain, anchors)
 
     def compare(self, ours: Sequence[Judged], theirs: Sequence[Judged]) -> None:
         """Compares two models' scores of the replies to one prompt."""
-        agreement = pairing.agreement(ours, theirs)
+        agreement = pairs.agreement(ours, theirs)
         self._agreements += [] if agreement is None else [agreement]
         self.counts["undefined-agreement"] += agreement is None
 
@@ -85,13 +86,13 @@ class _Pairs:
 
     def metrics(self) -> dict[str, Mean]:
         """Returns the means."""
-        pairs = self._pairs
+        kept = self._pairs
         found = {
-            "gap": _mean([pair.chosen_score - pair.rejected_score for pair in pairs]),
-            "chosenScore": _mean([pair.chosen_score for pair in pairs]),
-            "rejectedScore": _mean([pair.rejected_score for pair in pairs]),
-            "chosenLength": _mean([float(len(pair.chosen)) for pair in pairs]),
-            "rejectedLength": _mean([float(len(pair.rejected)) for pair in pairs]),
+            "gap": _mean([pair.chosen_score - pair.rejected_score for pair in kept]),
+            "chosenScore": _mean([pair.chosen_score for pair in kept]),
+            "rejectedScore": _mean([pair.rejected_score for pair in kept]),
+            "chosenLength": _mean([float(len(pair.chosen)) for pair in kept]),
+            "rejectedLength": _mean([float(len(pair.rejected)) for pair in kept]),
             "score": _mean(self._scores),
         }
         if self._config.consistency:
@@ -111,7 +112,7 @@ def _parts(context: Context) -> Iterator[tuple[int, _Prompts]]:
         return
     samples = rows.read_parts(context.inputs["samples"].path, "samples", AnswerSample)
     for number, part in samples:
-        yield number, _by_prompt([pairing.of_sample(row) for row in part if row.index >= 0])
+        yield number, _by_prompt([pairs.of_sample(row) for row in part if row.index >= 0])
 
 
 def _anchors(context: Context, number: int) -> _Prompts:

@@ -9,9 +9,10 @@ from collections import Counter
 
 from autodidact_contract.artifacts import Mean
 from autodidact_contract.records import Instruction, Judged
-from autodidact_contract.stages import BuildPositives
-from autodidact_worker import rows, rubrics
-from autodidact_worker.frame import Context, Output
+from autodidact_contract.stages.data import BuildPositives
+from autodidact_worker.judging import rubrics
+from autodidact_worker.runtime import rows
+from autodidact_worker.runtime.frame import Context, Output
 
 
 def run(context: Context) -> Output:

@@ -3,9 +3,10 @@
 from collections import defaultdict
 
 from autodidact_contract.records import AnswerSample, Problem
-from autodidact_worker import questions, rows
-from autodidact_worker.errors import UserError
-from autodidact_worker.frame import Context, Output
+from autodidact_worker.answers import questions
+from autodidact_worker.runtime import rows
+from autodidact_worker.runtime.errors import UserError
+from autodidact_worker.runtime.frame import Context, Output
 
 
 def run(context: Context) -> Output:

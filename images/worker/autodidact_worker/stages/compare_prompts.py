@@ -10,8 +10,8 @@ from autodidact_contract.records import (
     RankedReplies,
     SeedPrompt,
 )
-from autodidact_worker import rows
-from autodidact_worker.frame import Context, Output
+from autodidact_worker.runtime import rows
+from autodidact_worker.runtime.frame import Context, Output
 
 log = logging.getLogger(__name__)
 

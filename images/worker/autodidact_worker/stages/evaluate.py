@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 
 from autodidact_contract.artifacts import PART_ITEMS, Mean, part_name, shard_parts
 from autodidact_contract.records import Battle, RankedReplies, Ranking
-from autodidact_contract.stages import OPPONENTS, Evaluate
-from autodidact_worker import contests, generation, judging, metrics, rows, rubrics
-from autodidact_worker.contests import Judge, Meeting, Quality, Verdict
-from autodidact_worker.frame import Context, Output
+from autodidact_contract.stages.judging import OPPONENTS, Evaluate
+from autodidact_worker import generation
 from autodidact_worker.generation import Generator, Request, seed_key
-from autodidact_worker.rubrics import Rubric
+from autodidact_worker.judging import agreement, contests, judgement, rubrics
+from autodidact_worker.judging.contests import Judge, Meeting, Quality, Verdict
+from autodidact_worker.judging.rubrics import Rubric
+from autodidact_worker.runtime import rows
+from autodidact_worker.runtime.frame import Context, Output
 
 
 @dataclass(kw_only=True)
@@ -58,7 +60,7 @@ def run(context: Context) -> Output:
         ranked = _rank(context, rubric, part, steps, health)
         rows.write(context.out / part_name("rankings", part.number), ranked)
         rankings += ranked
-    counts, figures = metrics.ranking_metrics(rankings, best=rubric.high)
+    counts, figures = agreement.ranking_metrics(rankings, best=rubric.high)
     counts |= health
     if quality:
         figures["greedyQuality"] = _greedy_quality(context, parts, quality, steps)
@@ -70,7 +72,7 @@ def run(context: Context) -> Output:
         battles = _fight(context, judge, opponents, parts, quality, steps)
         for opponent in opponents:
             met = [battle for battle in battles if battle.opponent == opponent]
-            more, shares = metrics.battle_metrics(met, opponent)
+            more, shares = agreement.battle_metrics(met, opponent)
             counts |= more
             figures |= shares
     return Output(counts=counts, metrics=figures, engine=steps.engine)
@@ -131,7 +133,7 @@ def _rank(
     requests = [
         Request(
             id=f"{rows.text_id(row.prompt)}-{index}",
-            prompt=judging.render(rubric, row.prompt, reply),
+            prompt=judgement.render(rubric, row.prompt, reply),
             n=config.votes,
             seed_key=seed_key(config.seed, "evaluate/judge", f"{rows.text_id(row.prompt)}-{index}"),
         )
@@ -143,11 +145,11 @@ def _rank(
     scores: list[float | None] = []
     for completions in found:
         votes = [
-            judging.vote(rubric, one.text, one.finish, fractional=config.allow_fractional)
+            judgement.vote(rubric, one.text, one.finish, fractional=config.allow_fractional)
             for one in completions
         ]
-        health.update(judging.counts(votes))
-        scores.append(judging.mean_score(votes, config.min_valid))
+        health.update(judgement.counts(votes))
+        scores.append(judgement.mean_score(votes, config.min_valid))
     remaining = iter(scores)
     return [
         Ranking(

@@ -5,10 +5,11 @@ from itertools import groupby
 
 from autodidact_contract.artifacts import Mean, part_name
 from autodidact_contract.records import AnswerSample, Verdict
-from autodidact_contract.stages import Answers
-from autodidact_worker import rows, voting
-from autodidact_worker.frame import Context, Output
-from autodidact_worker.grading import Grader
+from autodidact_contract.stages.answers import Answers
+from autodidact_worker.answers import majority
+from autodidact_worker.answers.grading import Grader
+from autodidact_worker.runtime import rows
+from autodidact_worker.runtime.frame import Context, Output
 
 
 def run(context: Context) -> Output:
@@ -35,7 +36,7 @@ def run(context: Context) -> Output:
             rows.write(context.out / part_name("verdicts", number), verdicts)
             for row in verdicts:
                 _count(counts, row)
-                ks = voting.checkpoints(row.samples)
+                ks = majority.checkpoints(row.samples)
                 curve.update(k for k, right in zip(ks, row.curve, strict=True) if right)
             context.progress(counts["questions"], counts["questions"])
     return Output(counts=counts, metrics=_metrics(counts, {k: curve[k] for k in ks}))
@@ -45,7 +46,7 @@ COUNTS = ("questions", "greedy", "greedy-correct", "votes", "vote-correct", "val
 
 
 def verdict(
-    samples: list[AnswerSample], rules: Answers, same: voting.Equality | None = None
+    samples: list[AnswerSample], rules: Answers, same: majority.Equality | None = None
 ) -> Verdict:
     """Returns what became of a question.
 
@@ -58,10 +59,10 @@ def verdict(
     voters = [row for row in samples if row.index >= 0]
     values = [row.value for row in voters]
     right = {row.value: row.correct for row in voters}
-    vote, votes = voting.majority(values, rules, same)
+    vote, votes = majority.majority(values, rules, same)
     gold = samples[0].gold
-    ks = voting.checkpoints(len(voters))
-    curve = voting.vote_curve([values], [gold], ks, rules, same)
+    ks = majority.checkpoints(len(voters))
+    curve = majority.vote_curve([values], [gold], ks, rules, same)
     return Verdict(
         question_id=samples[0].question_id,
         gold=gold,
@@ -71,7 +72,7 @@ def verdict(
         # The vote is somebody's value, which was graded.
         vote_correct=vote is not None and right[vote] if voters else None,
         votes=votes,
-        valid=sum(voting.can_vote(value, rules) for value in values),
+        valid=sum(majority.can_vote(value, rules) for value in values),
         samples=len(voters),
         curve=tuple(bool(curve[k]) for k in ks),
     )

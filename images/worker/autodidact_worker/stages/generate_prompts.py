@@ -9,12 +9,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from autodidact_contract.records import Instruction, Prompt
-from autodidact_contract.stages import GeneratePrompts
-from autodidact_worker import generation, prompting, rows, rubrics
-from autodidact_worker.errors import UserError
-from autodidact_worker.frame import Context, Output
+from autodidact_contract.stages.data import GeneratePrompts
+from autodidact_worker import generation
+from autodidact_worker.curation import prompts
 from autodidact_worker.generation import Completion, Generator, Request, seed_key
-from autodidact_worker.rubrics import Rubric
+from autodidact_worker.judging import rubrics
+from autodidact_worker.judging.rubrics import Rubric
+from autodidact_worker.runtime import rows
+from autodidact_worker.runtime.errors import UserError
+from autodidact_worker.runtime.frame import Context, Output
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +41,7 @@ class _Pools:
     config: GeneratePrompts
     seeds: list[str]
     generated: list[str]
-    novelty: prompting.Novelty
+    novelty: prompts.Novelty
     accepted: list[Prompt] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -46,10 +49,10 @@ class _Pools:
     def missing(self) -> int:
         return self.config.count - len(self.accepted)
 
-    def offer(self, rubric: Rubric, call: prompting.Call, completion: Completion) -> None:
+    def offer(self, rubric: Rubric, call: prompts.Call, completion: Completion) -> None:
         """Accepts the prompt in a completion, or counts why not."""
         text = rubric.cut(completion.text, completion.finish == "stop")
-        reason = "truncated" if text is None else prompting.rejection(text, self.config)
+        reason = "truncated" if text is None else prompts.rejection(text, self.config)
         rouge = 0.0
         if text is not None and reason is None:
             rouge = self.novelty.rouge_max(text)
@@ -59,7 +62,7 @@ class _Pools:
         if text is None or reason:
             self.counts[f"rejected-{reason}"] += 1
             return
-        self.accepted.append(prompting.accepted(text, call.demonstrations, rouge))
+        self.accepted.append(prompts.accepted(text, call.demonstrations, rouge))
         self.generated.append(text)
         self.novelty.add(text)
 
@@ -79,7 +82,7 @@ def run(context: Context) -> Output:
     while pools.missing and attempts < budget:
         size = min(max(2 * pools.missing, 16), ROUND, budget - attempts)
         calls = [
-            prompting.call(rubric, config, pools.seeds, pools.generated, number)
+            prompts.call(rubric, config, pools.seeds, pools.generated, number)
             for number in range(attempts, attempts + size)
         ]
         for call, completion in _round(context, generator, calls, attempts, pools.counts):
@@ -92,7 +95,7 @@ def run(context: Context) -> Output:
     if not pools.accepted:
         raise UserError("NoPrompts", _explain(pools.counts, attempts))
     rows.write_parts(context.out, "prompts", pools.accepted)
-    figures, metrics = prompting.diversity(pools.accepted)
+    figures, metrics = prompts.diversity(pools.accepted)
     counts = {"accepted": len(pools.accepted), **pools.counts, **figures}
     return Output(counts=counts, metrics=metrics, engine=generator.engine)
 
@@ -110,19 +113,19 @@ def _pools(context: Context) -> _Pools:
     ]
     return _Pools(
         config=config,
-        seeds=[text for text in texts if prompting.rejection(text, config) is None],
+        seeds=[text for text in texts if prompts.rejection(text, config) is None],
         generated=earlier,
-        novelty=prompting.Novelty([*texts, *earlier]),
+        novelty=prompts.Novelty([*texts, *earlier]),
     )
 
 
 def _round(
     context: Context,
     generator: Generator,
-    calls: list[prompting.Call],
+    calls: list[prompts.Call],
     first: int,
     counts: Counter[str],
-) -> list[tuple[prompting.Call, Completion]]:
+) -> list[tuple[prompts.Call, Completion]]:
     """Samples one continuation for each call that fits the model's context."""
     config: GeneratePrompts = context.config
     fitting = [

@@ -4,10 +4,11 @@ from collections import Counter
 
 from autodidact_contract.artifacts import Mean, part_name
 from autodidact_contract.records import Prompt, Response
-from autodidact_contract.stages import GenerateResponses
-from autodidact_worker import generation, rows
-from autodidact_worker.frame import Context, Output
+from autodidact_contract.stages.judging import GenerateResponses
+from autodidact_worker import generation
 from autodidact_worker.generation import Generator, Request, seed_key
+from autodidact_worker.runtime import rows
+from autodidact_worker.runtime.frame import Context, Output
 
 
 def run(context: Context) -> Output:

@@ -6,11 +6,12 @@ arXiv 2410.12735 section 3 ranks by it.
 
 from autodidact_contract.artifacts import part_name
 from autodidact_contract.records import Judged, Response
-from autodidact_contract.stages import ImplicitReward
-from autodidact_worker import likelihood, models, rows
-from autodidact_worker.errors import StoppedError
-from autodidact_worker.frame import Context, Output
-from autodidact_worker.scoring import Scores
+from autodidact_contract.stages.judging import ImplicitReward
+from autodidact_worker.judging.scores import Scores
+from autodidact_worker.models import likelihood, loading
+from autodidact_worker.runtime import rows
+from autodidact_worker.runtime.errors import StoppedError
+from autodidact_worker.runtime.frame import Context, Output
 
 
 def run(context: Context) -> Output:
@@ -49,8 +50,8 @@ def _log_probs(
     """Returns the log-probability of each reply of each part, None where it does not fit."""
     if not parts:
         return []
-    model, tokenizer = models.load(context.inputs[name].path)
-    context_tokens = models.context_tokens(model)
+    model, tokenizer = loading.load(context.inputs[name].path)
+    context_tokens = loading.context_tokens(model)
     found = []
     for number, replies in enumerate(parts):
         if context.stopping():

@@ -19,23 +19,15 @@ from autodidact_contract.records import (
     RankedReplies,
     SeedPrompt,
 )
-from autodidact_contract.stages import RUBRICS, Import
-from autodidact_store.artifacts import manifests
-from autodidact_worker import (
-    configs,
-    judging,
-    rows,
-    rubrics,
-    safety,
-    sources,
-    templates,
-    toy,
-    toy_lengthy,
-    toy_reft,
-    toy_reft_program,
-)
-from autodidact_worker.errors import UserError
-from autodidact_worker.frame import Context, Output
+from autodidact_contract.stages.base import RUBRICS
+from autodidact_contract.stages.data import Import
+from autodidact_store.publishing import manifests
+from autodidact_worker.intake import chat_templates, model_configs, model_files, sources
+from autodidact_worker.judging import judgement, rubrics
+from autodidact_worker.runtime import rows
+from autodidact_worker.runtime.errors import UserError
+from autodidact_worker.runtime.frame import Context, Output
+from autodidact_worker.toys import copying, ledger, lengthy, sums
 
 log = logging.getLogger(__name__)
 
@@ -69,11 +61,11 @@ class Toy:
     names: Mapping[str, tuple[str, ...]]
 
 
-_SPLITS = {"model": ("model",), "questions": tuple(toy_reft.SIZES)}
+_SPLITS = {"model": ("model",), "questions": tuple(sums.SIZES)}
 TOYS = {
     "selfreward": Toy(
-        write_model=toy.write_model,
-        data=toy.DATA,
+        write_model=copying.write_model,
+        data=copying.DATA,
         names={
             "model": ("model",),
             "instructions": ("instructions",),
@@ -84,8 +76,8 @@ TOYS = {
         },
     ),
     "selfreward-lengthy": Toy(
-        write_model=toy.write_model,
-        data=toy_lengthy.DATA,
+        write_model=copying.write_model,
+        data=lengthy.DATA,
         names={
             "model": ("model",),
             "instructions": ("instructions",),
@@ -93,11 +85,9 @@ TOYS = {
             "ranked": ("heldout",),
         },
     ),
-    "reft": Toy(write_model=toy_reft.write_model, data=toy_reft.DATA, names=_SPLITS),
-    "reft-uniform": Toy(write_model=toy_reft.write_model, data=toy_reft.UNIFORM, names=_SPLITS),
-    "reft-program": Toy(
-        write_model=toy_reft_program.write_model, data=toy_reft_program.DATA, names=_SPLITS
-    ),
+    "reft": Toy(write_model=sums.write_model, data=sums.DATA, names=_SPLITS),
+    "reft-uniform": Toy(write_model=sums.write_model, data=sums.UNIFORM, names=_SPLITS),
+    "reft-program": Toy(write_model=ledger.write_model, data=ledger.DATA, names=_SPLITS),
 }
 """Built-in tasks by the first part of the URI."""
 
@@ -144,7 +134,7 @@ def _toy(context: Context) -> Output:
         )
     if name == "model":
         TOYS[task].write_model(context.out, config.seed)
-        safety.check(context.out)
+        model_files.check(context.out)
         return Output(counts={"files": len(list(context.out.iterdir()))})
     rows.write(context.out / rows.DATA, TOYS[task].data[name](config.seed))
     return _counted(config.content, context.out / rows.DATA)
@@ -167,7 +157,7 @@ def _artifact(context: Context) -> Output:
 
 def _model(context: Context) -> Output:
     source = _source(context)
-    chosen = safety.select(source.names())
+    chosen = model_files.select(source.names())
     if chosen.ignored:
         log.info("left behind: %s", ", ".join(chosen.ignored[:20]))
     external = []
@@ -176,19 +166,19 @@ def _model(context: Context) -> Output:
 
     def take(names: Iterable[str]) -> None:
         for name in names:
-            safety.check_size(name, source.size(name))
+            model_files.check_size(name, source.size(name))
             found = source.take(name, context.out, checked)
             external.extend([found] if found else [])
             context.progress(len(external) + len(list(context.out.iterdir())), len(chosen.taken))
 
     # Small files first: what they say may spare us the weights.
-    take(name for name in chosen.taken if not safety.is_weights(name))
+    take(name for name in chosen.taken if not model_files.is_weights(name))
     small = checked if external else context.out
-    safety.check_parts(small, chosen.taken)
-    templates.check(small)
-    take(filter(safety.is_weights, chosen.taken))
+    model_files.check_parts(small, chosen.taken)
+    chat_templates.check(small)
+    take(filter(model_files.is_weights, chosen.taken))
     if not external:
-        safety.check(context.out)
+        model_files.check(context.out)
     return _measured(context.out, external, chosen)
 
 
@@ -203,13 +193,13 @@ def _data(context: Context) -> Output:
         raise UserError(
             "InvalidSource",
             f"{config.uri} must be one .jsonl file, but there are {len(found)} (found: "
-            f"{safety.few(names)}); name the file in the uri; archives are not unpacked",
+            f"{model_files.few(names)}); name the file in the uri; archives are not unpacked",
         )
     size = source.size(found[0])
     if size > MAX_DATA:
         raise UserError(
             "InvalidData",
-            f"{safety.shown(found[0])} has {size} bytes, more than the {MAX_DATA} that rows may "
+            f"{model_files.shown(found[0])} has {size} bytes, more than the {MAX_DATA} that rows may "
             "have; give fewer rows",
         )
     path = source.copy(found[0], context.scratch)
@@ -223,7 +213,7 @@ def _check_lines(path: Path) -> None:
     """Refuses lines that another parser could read differently, such as with a key twice."""
     for number, line in enumerate(rows.lines(path), 1):
         try:
-            configs.parse_json(line.strip() or b"{}")
+            model_configs.parse_json(line.strip() or b"{}")
         except (ValueError, RecursionError) as error:
             raise UserError(
                 "InvalidData",
@@ -266,7 +256,7 @@ def _check_ids(name: str, ids: list[str]) -> None:
 def _check_score(row: Evaluation, name: str) -> None:
     """Refuses a judgement that does not end in its score: the judge would learn the wrong one."""
     votes = [
-        judging.vote(rubrics.get(rubric), row.judgement, "stop", fractional=True)
+        judgement.vote(rubrics.get(rubric), row.judgement, "stop", fractional=True)
         for rubric in RUBRICS
     ]
     scores = [vote.score for vote in votes if vote.score is not None]
@@ -284,7 +274,7 @@ def _source(context: Context) -> sources.Source:
     return sources.resolve(config.uri, context.store, context.scratch, context.stopping)
 
 
-def _measured(out: Path, external: list[File], chosen: safety.Selection) -> Output:
+def _measured(out: Path, external: list[File], chosen: model_files.Selection) -> Output:
     sizes = [path.stat().st_size for path in out.iterdir()] + [file.size for file in external]
     return Output(
         counts={"files": len(sizes), "bytes": sum(sizes), "ignored": len(chosen.ignored)},

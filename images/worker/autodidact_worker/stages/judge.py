@@ -4,12 +4,14 @@ from collections import Counter
 
 from autodidact_contract.artifacts import part_name
 from autodidact_contract.records import Judged, Response
-from autodidact_contract.stages import Judge
-from autodidact_worker import generation, judging, rows, rubrics, votes
-from autodidact_worker.frame import Context, Output
+from autodidact_contract.stages.judging import Judge
+from autodidact_worker import generation
 from autodidact_worker.generation import Generator, seed_key
-from autodidact_worker.scoring import Scores
-from autodidact_worker.votes import Ballot
+from autodidact_worker.judging import judgement, rubrics, votes
+from autodidact_worker.judging.scores import Scores
+from autodidact_worker.judging.votes import Ballot
+from autodidact_worker.runtime import rows
+from autodidact_worker.runtime.frame import Context, Output
 
 
 def run(context: Context) -> Output:
@@ -42,7 +44,7 @@ def count(judged: list[Judged]) -> Counter[str]:
     """Returns what the gates and the report need to know about votes; scores are of the rubric."""
     counts: Counter[str] = Counter()
     for row in judged:
-        counts.update(judging.counts(row.votes))
+        counts.update(judgement.counts(row.votes))
         counts["skipped-too-long"] += not row.votes
         if row.score is not None:
             counts[f"score-{int(row.score)}"] += 1
@@ -91,7 +93,7 @@ def _judge(
             text=row.text,
             finish=row.finish,
             votes=own,
-            score=judging.mean_score(own, config.min_valid),
+            score=judgement.mean_score(own, config.min_valid),
         )
         for row, own in zip(replies, found, strict=True)
     ]

@@ -5,11 +5,13 @@ from collections.abc import Callable
 
 from autodidact_contract.artifacts import part_name, shard_parts
 from autodidact_contract.records import JudgedRanking, RankedReplies
-from autodidact_contract.stages import JudgeRanked
-from autodidact_worker import generation, judging, rows, rubrics, votes
-from autodidact_worker.frame import Context, Output
+from autodidact_contract.stages.judging import JudgeRanked
+from autodidact_worker import generation
 from autodidact_worker.generation import Generator, seed_key
-from autodidact_worker.votes import Ballot
+from autodidact_worker.judging import judgement, rubrics, votes
+from autodidact_worker.judging.votes import Ballot
+from autodidact_worker.runtime import rows
+from autodidact_worker.runtime.frame import Context, Output
 
 
 def run(context: Context) -> Output:
@@ -40,7 +42,7 @@ def run(context: Context) -> Output:
         rows.write(context.out / part_name("judged", number), judged)
         for row in judged:
             for own in row.votes:
-                counts.update(judging.counts(own))
+                counts.update(judgement.counts(own))
                 counts["skipped-too-long"] += not own
     return Output(counts=counts, engine=generator.engine)
 

@@ -9,10 +9,12 @@ from itertools import groupby
 
 from autodidact_contract.artifacts import Mean, part_name
 from autodidact_contract.records import Judged, JudgedJudgements, JudgementBattle
-from autodidact_contract.stages import MetaJudge
-from autodidact_worker import generation, meta_judging, rows, rubrics
-from autodidact_worker.frame import Context, Output
+from autodidact_contract.stages.judging import MetaJudge
+from autodidact_worker import generation
 from autodidact_worker.generation import Generator, Request, seed_key
+from autodidact_worker.judging import meta, rubrics
+from autodidact_worker.runtime import rows
+from autodidact_worker.runtime.frame import Context, Output
 
 
 def run(context: Context) -> Output:
@@ -33,9 +35,9 @@ def run(context: Context) -> Output:
     parts = []
     for number, part in rows.read_parts(judged, "judged", Judged, context.shard, context.shards):
         groups = groupby(part, key=lambda row: row.prompt_id)
-        chosen = [meta_judging.most_disputed(list(group), config.seed) for _, group in groups]
+        chosen = [meta.most_disputed(list(group), config.seed) for _, group in groups]
         parts.append((number, chosen))
-    total = 2 * sum(len(meta_judging.meetings(row)) for _, part in parts for row in part if row)
+    total = 2 * sum(len(meta.meetings(row)) for _, part in parts for row in part if row)
     generator = generation.load(context.inputs["model"].path) if total else None
     comparing = _Comparing(context, generator, total)
     for number, part in parts:
@@ -110,23 +112,21 @@ class _Comparing:
         }
 
     def _questions(self, row: Judged) -> list[_Question]:
-        texts = [meta_judging.without_score(self._rubric, vote.text) for vote in row.votes]
+        texts = [meta.without_score(self._rubric, vote.text) for vote in row.votes]
         return [
             _Question(row=row, votes=votes, texts=(texts[votes[0]], texts[votes[1]]), swapped=order)
-            for votes in meta_judging.meetings(row)
+            for votes in meta.meetings(row)
             for order in (False, True)
         ]
 
-    def _ask(self, questions: list[_Question]) -> dict[str, meta_judging.Winner]:
+    def _ask(self, questions: list[_Question]) -> dict[str, meta.Winner]:
         """Returns who wins each comparison that fits, by its name."""
         config: MetaJudge = self._context.config
         generator = self._generator
         if generator is None:
             return {}
         asked = {
-            q.name: meta_judging.render(
-                self._rubric, q.row, *(q.texts[::-1] if q.swapped else q.texts)
-            )
+            q.name: meta.render(self._rubric, q.row, *(q.texts[::-1] if q.swapped else q.texts))
             for q in questions
         }
         fitting = [q for q in questions if generator.fits(asked[q.name], config.sampling)]
@@ -142,18 +142,18 @@ class _Comparing:
         ]
         answers = generator.generate(requests, config.sampling, self._tick, self._context.stopping)
         return {
-            q.name: meta_judging.read(self._rubric, one.text, *q.texts, swapped=q.swapped)
+            q.name: meta.read(self._rubric, one.text, *q.texts, swapped=q.swapped)
             for q, [one] in zip(fitting, answers, strict=True)
         }
 
     def _battle(
-        self, orders: tuple[_Question, _Question], winners: dict[str, meta_judging.Winner]
+        self, orders: tuple[_Question, _Question], winners: dict[str, meta.Winner]
     ) -> JudgementBattle:
         """Returns the battle of two votes, whose orders these are, and counts it."""
         row, (first, second) = orders[0].row, orders[0].votes
         verdicts = tuple("tie" if q.texts[0] == q.texts[1] else winners.get(q.name) for q in orders)
         battle = JudgementBattle(first=first, second=second, verdicts=verdicts)
-        wins = meta_judging.position_wins([battle])
+        wins = meta.position_wins([battle])
         self.counts["battles"] += 1
         self.counts["verdicts-first"] += wins[0]
         self.counts["verdicts-second"] += wins[1]

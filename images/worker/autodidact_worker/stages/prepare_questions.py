@@ -9,18 +9,21 @@ from collections.abc import Iterator, Sequence
 
 from autodidact_contract.artifacts import PART_ITEMS
 from autodidact_contract.records import Problem, Question
-from autodidact_contract.stages import PrepareQuestions
-from autodidact_worker import models, questions, rows, safety
-from autodidact_worker.errors import StoppedError, UserError
-from autodidact_worker.frame import Context, Output
-from autodidact_worker.grading import Grader
+from autodidact_contract.stages.data import PrepareQuestions
+from autodidact_worker.answers import questions
+from autodidact_worker.answers.grading import Grader
+from autodidact_worker.intake import model_files
+from autodidact_worker.models import loading
+from autodidact_worker.runtime import rows
+from autodidact_worker.runtime.errors import StoppedError, UserError
+from autodidact_worker.runtime.frame import Context, Output
 
 log = logging.getLogger(__name__)
 
 
 def wanted(name: str) -> bool:
     """Returns whether a file of an input is read; a model's weights are not."""
-    return not safety.WEIGHTS.fullmatch(name)
+    return not model_files.WEIGHTS.fullmatch(name)
 
 
 def run(context: Context) -> Output:
@@ -55,13 +58,13 @@ def run(context: Context) -> Output:
 def _check_lengths(context: Context, problems: list[Problem]) -> list[str]:
     """Returns the ids of rows that training cuts; refuses prompts that are too long."""
     config: PrepareQuestions = context.config
-    tokenizer = models.load_tokenizer(context.inputs["model"].path)
-    prompts = {row.id: len(models.prompt_ids(tokenizer, row.prompt)) for row in problems}
+    tokenizer = loading.load_tokenizer(context.inputs["model"].path)
+    prompts = {row.id: len(loading.prompt_ids(tokenizer, row.prompt)) for row in problems}
     questions.check_lengths(prompts, config.max_question_tokens)
     targets = {
         row.id: len(
             tokenizer(
-                models.completion_text(tokenizer, row.target), add_special_tokens=False
+                loading.completion_text(tokenizer, row.target), add_special_tokens=False
             ).input_ids
         )
         for row in problems

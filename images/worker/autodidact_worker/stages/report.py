@@ -3,9 +3,9 @@
 import re
 
 from autodidact_contract.base import canonical_json
-from autodidact_contract.stages import Report
-from autodidact_worker.frame import Context, Output
+from autodidact_contract.stages.report import Report
 from autodidact_worker.report import origin, page, recipes
+from autodidact_worker.runtime.frame import Context, Output
 
 _WANTED = re.compile(
     r"training_log\.jsonl"  # all that is read of a model

@@ -8,11 +8,13 @@ from itertools import groupby
 
 from autodidact_contract.artifacts import Mean, part_name
 from autodidact_contract.records import AnswerSample, Reranked
-from autodidact_contract.stages import Answers, RerankAnswers
-from autodidact_worker import models, reranking, rows, voting
-from autodidact_worker.errors import StoppedError
-from autodidact_worker.frame import Context, Output
-from autodidact_worker.models import Loaded
+from autodidact_contract.stages.answers import Answers, RerankAnswers
+from autodidact_worker.answers import majority
+from autodidact_worker.models import classifier, loading
+from autodidact_worker.models.loading import Loaded
+from autodidact_worker.runtime import rows
+from autodidact_worker.runtime.errors import StoppedError
+from autodidact_worker.runtime.frame import Context, Output
 
 
 def run(context: Context) -> Output:
@@ -32,7 +34,7 @@ def run(context: Context) -> Output:
     counts = dict.fromkeys(("questions", "candidates", "truncated"), 0)
     right = 0
     if parts:
-        loaded = models.load_classifier(context.inputs["reranker"].path)
+        loaded = loading.load_classifier(context.inputs["reranker"].path)
     for done, (number, part) in enumerate(parts):
         if context.stopping():
             raise StoppedError
@@ -60,13 +62,13 @@ def rerank(
     model, tokenizer = loaded
     groups = [list(group) for _, group in groupby(samples, key=lambda row: row.question_id)]
     competing = [
-        voting.candidates([row for row in group if row.index >= 0], config.answers)
+        majority.candidates([row for row in group if row.index >= 0], config.answers)
         for group in groups
     ]
-    limit = min(config.max_length, models.context_tokens(model) or config.max_length)
-    encoded = [reranking.encode(tokenizer, row, limit) for rows_ in competing for row in rows_]
+    limit = min(config.max_length, loading.context_tokens(model) or config.max_length)
+    encoded = [classifier.encode(tokenizer, row, limit) for rows_ in competing for row in rows_]
     pad = model.config.pad_token_id
-    scores = iter(reranking.probabilities(model, [row.ids for row in encoded], pad))
+    scores = iter(classifier.probabilities(model, [row.ids for row in encoded], pad))
     found = [
         choice(group, candidates, [next(scores) for _ in candidates], config.answers)
         for group, candidates in zip(groups, competing, strict=True)
@@ -88,7 +90,7 @@ def choice(
         scores: How likely each of these is correct.
         rules: Which values count.
     """
-    best = voting.rerank(candidates, scores, rules)
+    best = majority.rerank(candidates, scores, rules)
     return Reranked(
         question_id=group[0].question_id,
         gold=group[0].gold,

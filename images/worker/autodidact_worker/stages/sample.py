@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 from autodidact_contract.artifacts import Mean, part_name, shard_parts
 from autodidact_contract.records import AnswerSample, Problem
-from autodidact_contract.stages import Sample
-from autodidact_worker import answers, generation, rows
-from autodidact_worker.frame import Context, Output
+from autodidact_contract.stages.answers import Sample
+from autodidact_worker import generation
+from autodidact_worker.answers import reading
+from autodidact_worker.answers.grading import Grade, Grader
 from autodidact_worker.generation import Completion, Generator, Request, seed_key
-from autodidact_worker.grading import Grade, Grader
+from autodidact_worker.runtime import rows
+from autodidact_worker.runtime.frame import Context, Output
 
 GREEDY = -1
 """Index of a question's greedy answer, which comes before its samples."""
@@ -92,7 +94,7 @@ def _answer(
     written = [(row, index, one) for row in problems for index, one in found[row.id]]
     grades = grader.grade([(row, one.text) for row, _, one in written])
     golds = {
-        row.id: str(answers.read_gold(row.answer, config.answers, row.options).value)
+        row.id: str(reading.read_gold(row.answer, config.answers, row.options).value)
         for row in problems
     }
     return [

@@ -7,15 +7,16 @@ import sys
 from dataclasses import replace
 
 from autodidact_contract.records import Pair
-from autodidact_contract.stages import TrainDpo
-from autodidact_worker import distributed, rows, training
-from autodidact_worker.distributed import Layout
-from autodidact_worker.errors import UserError
-from autodidact_worker.frame import Context, Output
-from autodidact_worker.trainers import dpo
-from autodidact_worker.trainers.measuring import Measuring
-from autodidact_worker.trainers.selecting import ByBattles
-from autodidact_worker.training import Row, Start
+from autodidact_contract.stages.training import TrainDpo
+from autodidact_worker.runtime import rows
+from autodidact_worker.runtime.errors import UserError
+from autodidact_worker.runtime.frame import Context, Output
+from autodidact_worker.training import distributed, start
+from autodidact_worker.training.distributed import Layout
+from autodidact_worker.training.start import Row, Start
+from autodidact_worker.training.trainers import dpo
+from autodidact_worker.training.trainers.battles import ByBattles
+from autodidact_worker.training.trainers.measuring import Measuring
 
 
 def run(context: Context) -> Output:
@@ -44,7 +45,7 @@ def run(context: Context) -> Output:
         )
     layout = Layout.of_environment()
     distributed.join(layout)
-    begin = training.start(context.inputs["model"].path, config, layout)
+    begin = start.start(context.inputs["model"].path, config, layout)
     judgements = _read(context, "judge-pairs") if "judge-pairs" in context.inputs else []
     fitting = [pair for pair in judgements if _fits(begin, pair)]
     learned = pairs + fitting
@@ -74,9 +75,7 @@ def _read(context: Context, name: str) -> list[Pair]:
 
 def _row(begin: Start, pair: Pair, limit: int) -> Row:
     name = f"pair of prompt {pair.prompt_id}"
-    return training.tokenize(
-        begin.tokenizer, name, pair.prompt, [pair.chosen, pair.rejected], limit
-    )
+    return start.tokenize(begin.tokenizer, name, pair.prompt, [pair.chosen, pair.rejected], limit)
 
 
 def _fits(begin: Start, pair: Pair) -> bool:

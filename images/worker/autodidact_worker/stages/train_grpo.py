@@ -4,14 +4,15 @@ Source: arXiv 2402.03300 section 4.1; ``trainers.grpo`` says how TRL is made to 
 """
 
 from autodidact_contract.records import Problem
-from autodidact_contract.stages import TrainGrpo
-from autodidact_worker import distributed, rows, training
-from autodidact_worker.distributed import Layout
-from autodidact_worker.frame import Context, Output
-from autodidact_worker.grading import Grader
-from autodidact_worker.trainers import grpo
-from autodidact_worker.trainers.answering import ByAccuracy
-from autodidact_worker.trainers.measuring import Measuring
+from autodidact_contract.stages.training import TrainGrpo
+from autodidact_worker.answers.grading import Grader
+from autodidact_worker.runtime import rows
+from autodidact_worker.runtime.frame import Context, Output
+from autodidact_worker.training import distributed, start
+from autodidact_worker.training.distributed import Layout
+from autodidact_worker.training.trainers import grpo
+from autodidact_worker.training.trainers.accuracy import ByAccuracy
+from autodidact_worker.training.trainers.measuring import Measuring
 
 
 def run(context: Context) -> Output:
@@ -26,7 +27,7 @@ def run(context: Context) -> Output:
     config: TrainGrpo = context.config
     layout = Layout.of_environment()
     distributed.join(layout)
-    begin = training.start(context.inputs["model"].path, config, layout)
+    begin = start.start(context.inputs["model"].path, config, layout)
     problems = rows.read(context.inputs["questions"].path / rows.DATA, Problem)
     with Grader(config.answers) as grader, grader.beside(config.validation.answers) as examiner:
         epoch_rounds = len(problems) / config.batch_size

@@ -12,17 +12,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from autodidact_contract.stages import TrainOnlineSt
-from autodidact_worker import adapters, distributed, engines, online, rollouts, training
-from autodidact_worker.distributed import Layout
-from autodidact_worker.engines import Engine
-from autodidact_worker.frame import Context, Output
+from autodidact_contract.stages.training import TrainOnlineSt
+from autodidact_worker.answers.grading import Grade
 from autodidact_worker.generation import Completion
-from autodidact_worker.grading import Grade
-from autodidact_worker.online import Loop, Plan, Steps
-from autodidact_worker.policy import Policy, collate
-from autodidact_worker.rollouts import Answer
-from autodidact_worker.training import Row
+from autodidact_worker.models import lora
+from autodidact_worker.models.policy import Policy, collate
+from autodidact_worker.runtime.frame import Context, Output
+from autodidact_worker.training import distributed, engines, start
+from autodidact_worker.training.distributed import Layout
+from autodidact_worker.training.engines import Engine
+from autodidact_worker.training.online import loop, rollouts
+from autodidact_worker.training.online.loop import Loop, Plan, Steps
+from autodidact_worker.training.online.rollouts import Answer
+from autodidact_worker.training.start import Row
 
 
 def run(context: Context) -> Output:
@@ -38,24 +40,24 @@ def run(context: Context) -> Output:
     config: TrainOnlineSt = context.config
     layout = Layout.of_environment()
     distributed.join(layout)
-    questions = online.problems(context, "questions")
-    plan = online.plan(config, len(questions), None, layout)
-    begin = training.start(context.inputs["model"].path, config, layout)
-    network = Policy(adapters.wrap(begin.model, config.lora))
+    questions = loop.problems(context, "questions")
+    plan = loop.plan(config, len(questions), None, layout)
+    begin = start.start(context.inputs["model"].path, config, layout)
+    network = Policy(lora.wrap(begin.model, config.lora))
     engine = engines.start(network, [network.parameters()], plan.accumulation, config, layout)
 
     def score(grade: Grade, _: Completion) -> float:
         return float(grade.correct)
 
     golden = {
-        problem.id: training.tokenize(
+        problem.id: start.tokenize(
             begin.tokenizer, f"question {problem.id}", problem.prompt, [problem.target], begin.limit
         )
         for problem in questions
     }
-    loop = Loop(context, begin, plan, engine, score)
+    training = Loop(context, begin, plan, engine, score)
     learner = SelfTraining(engine, golden, begin.tokenizer.pad_token_id, config, plan)
-    return loop.run(learner.learn)
+    return training.run(learner.learn)
 
 
 class SelfTraining:

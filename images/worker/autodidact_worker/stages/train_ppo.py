@@ -13,25 +13,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from autodidact_contract.stages import TrainPpo
-from autodidact_worker import (
-    adapters,
-    distributed,
-    engines,
-    grading,
-    online,
-    ppo,
-    rollouts,
-    training,
-)
-from autodidact_worker.distributed import Layout
-from autodidact_worker.engines import Engine
-from autodidact_worker.frame import Context, Output
+from autodidact_contract.stages.training import TrainPpo
+from autodidact_worker.answers import grading
+from autodidact_worker.answers.grading import Grade
 from autodidact_worker.generation import Completion
-from autodidact_worker.grading import Grade
-from autodidact_worker.online import Loop, Plan, Steps
-from autodidact_worker.policy import ActorCritic, Batch, Policy, collate
-from autodidact_worker.rollouts import Answer
+from autodidact_worker.models import lora
+from autodidact_worker.models.policy import ActorCritic, Batch, Policy, collate
+from autodidact_worker.runtime.frame import Context, Output
+from autodidact_worker.training import distributed, engines, start
+from autodidact_worker.training.distributed import Layout
+from autodidact_worker.training.engines import Engine
+from autodidact_worker.training.online import loop, ppo, rollouts
+from autodidact_worker.training.online.loop import Loop, Plan, Steps
+from autodidact_worker.training.online.rollouts import Answer
 
 Reference = Callable[[Batch], Tensor]
 """Log-probabilities ``(B, T)`` of the model that training started from."""
@@ -50,12 +44,12 @@ def run(context: Context) -> Output:
     config: TrainPpo = context.config
     layout = Layout.of_environment()
     distributed.join(layout)
-    questions = len(online.problems(context, "questions"))
-    plan = online.plan(config, questions, config.mini_batch_size, layout)
-    begin = training.start(context.inputs["model"].path, config, layout)
+    questions = len(loop.problems(context, "questions"))
+    plan = loop.plan(config, questions, config.mini_batch_size, layout)
+    begin = start.start(context.inputs["model"].path, config, layout)
     reference = None if config.lora else Policy(copy.deepcopy(begin.model), _temperature(config))
     network = ActorCritic(
-        adapters.wrap(begin.model, config.lora),
+        lora.wrap(begin.model, config.lora),
         _temperature(config),
         head=config.value_head,
         network=config.value_network,
@@ -69,9 +63,9 @@ def run(context: Context) -> Output:
     def score(grade: Grade, completion: Completion) -> float:
         return grading.reward(grade, completion.finish, config.reward, config.answers.kind)
 
-    loop = Loop(context, begin, plan, engine, score)
+    training = Loop(context, begin, plan, engine, score)
     learner = Ppo(engine, frozen, begin.tokenizer.pad_token_id, config, plan)
-    return loop.run(learner.learn, config.max_kl)
+    return training.run(learner.learn, config.max_kl)
 
 
 def _temperature(config: TrainPpo) -> float:

@@ -7,13 +7,15 @@ sample of a training question is a row. Source: arXiv 2401.08967 section 4.3.
 from collections.abc import Iterable
 
 from autodidact_contract.records import AnswerSample
-from autodidact_contract.stages import TrainReranker
-from autodidact_worker import distributed, reranking, rows, training
-from autodidact_worker.distributed import Layout
-from autodidact_worker.errors import UserError
-from autodidact_worker.frame import Context, Output
-from autodidact_worker.trainers import reranker
-from autodidact_worker.training import Row
+from autodidact_contract.stages.training import TrainReranker
+from autodidact_worker.models import classifier
+from autodidact_worker.runtime import rows
+from autodidact_worker.runtime.errors import UserError
+from autodidact_worker.runtime.frame import Context, Output
+from autodidact_worker.training import distributed, start
+from autodidact_worker.training.distributed import Layout
+from autodidact_worker.training.start import Row
+from autodidact_worker.training.trainers import reranker
 
 
 def run(context: Context) -> Output:
@@ -33,10 +35,10 @@ def run(context: Context) -> Output:
     layout = Layout.of_environment()
     distributed.join(layout)
     path = context.inputs["model"].path
-    begin = training.start(path, config, layout, labels=reranking.LABELS)
+    begin = start.start(path, config, layout, labels=classifier.LABELS)
     found = []
     for sample in samples:
-        ids, cut = reranking.encode(begin.tokenizer, sample, begin.limit)
+        ids, cut = classifier.encode(begin.tokenizer, sample, begin.limit)
         found.append(Row(prompt=ids, targets=([],), truncated=cut))
     return reranker.train(context, begin, found, labels, layout)
 

@@ -12,16 +12,18 @@ Only what is to be written, with its end token, is learned.
 """
 
 from autodidact_contract.records import Evaluation, Instruction, Problem
-from autodidact_contract.stages import TrainSft
-from autodidact_worker import distributed, judging, rows, rubrics, training
-from autodidact_worker.distributed import Layout
-from autodidact_worker.errors import UserError
-from autodidact_worker.frame import Context, Output
-from autodidact_worker.grading import Grader
-from autodidact_worker.trainers import sft
-from autodidact_worker.trainers.answering import ByAccuracy
-from autodidact_worker.trainers.measuring import Measuring
-from autodidact_worker.training import Row, Start
+from autodidact_contract.stages.training import TrainSft
+from autodidact_worker.answers.grading import Grader
+from autodidact_worker.judging import judgement, rubrics
+from autodidact_worker.runtime import rows
+from autodidact_worker.runtime.errors import UserError
+from autodidact_worker.runtime.frame import Context, Output
+from autodidact_worker.training import distributed, start
+from autodidact_worker.training.distributed import Layout
+from autodidact_worker.training.start import Row, Start
+from autodidact_worker.training.trainers import sft
+from autodidact_worker.training.trainers.accuracy import ByAccuracy
+from autodidact_worker.training.trainers.measuring import Measuring
 
 
 def run(context: Context) -> Output:
@@ -37,7 +39,7 @@ def run(context: Context) -> Output:
     config: TrainSft = context.config
     layout = Layout.of_environment()
     distributed.join(layout)
-    begin = training.start(context.inputs["model"].path, config, layout)
+    begin = start.start(context.inputs["model"].path, config, layout)
     texts = [
         *_instructions(context),
         *_positives(context),
@@ -50,7 +52,7 @@ def run(context: Context) -> Output:
             "the stage has none of the inputs instructions, evaluations and questions; give one",
         )
     found = [
-        training.tokenize(begin.tokenizer, name, prompt, [target], begin.limit)
+        start.tokenize(begin.tokenizer, name, prompt, [target], begin.limit)
         for name, prompt, target in texts
     ]
     if config.validation is None:
@@ -99,7 +101,7 @@ def _evaluations(context: Context) -> list[tuple[str, str, str]]:
     return [
         (
             f"evaluations row {number}",
-            judging.render(rubric, row.prompt, row.response),
+            judgement.render(rubric, row.prompt, row.response),
             row.judgement,
         )
         for number, row in enumerate(rows.read(path, Evaluation), 1)

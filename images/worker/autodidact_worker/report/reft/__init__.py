@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 
-from autodidact_worker.frame import InputArtifact
 from autodidact_worker.report import drawing
 from autodidact_worker.report.reft import plots, summary
 from autodidact_worker.report.reft.figures import TITLES, collect
 from autodidact_worker.report.reft.glossary import GLOSSARY
 from autodidact_worker.report.reft.headline import headline, names, warnings
 from autodidact_worker.report.story import SAMPLES, Story
+from autodidact_worker.runtime.frame import InputArtifact
 
 KINDS = frozenset(
     {

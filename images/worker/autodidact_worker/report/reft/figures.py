@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from autodidact_contract.records import Reranked, Verdict
-from autodidact_worker import rows, voting
-from autodidact_worker.errors import UserError
-from autodidact_worker.frame import InputArtifact
+from autodidact_worker.answers import majority
 from autodidact_worker.report import curves
 from autodidact_worker.report.curves import Curve, Points
 from autodidact_worker.report.reft.samples import Looked, browse
 from autodidact_worker.report.shares import Interval, Paired, paired, wilson
+from autodidact_worker.runtime import rows
+from autodidact_worker.runtime.errors import UserError
+from autodidact_worker.runtime.frame import InputArtifact
 
 Right = Mapping[str, bool]
 """Whether the answer is right, by question."""
@@ -259,7 +260,7 @@ def _votes(verdicts: list[Verdict]) -> dict[int, int]:
     """Returns right votes by number of samples: 1, 2, 4, ... and all of them."""
     if not verdicts:
         return {}
-    ks = voting.checkpoints(verdicts[0].samples)
+    ks = majority.checkpoints(verdicts[0].samples)
     curve = [row.curve for row in verdicts if len(row.curve) == len(ks)]
     if len(curve) < len(verdicts):
         return {}

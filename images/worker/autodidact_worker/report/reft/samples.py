@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from autodidact_contract.artifacts import part_name
 from autodidact_contract.records import AnswerSample
-from autodidact_worker import rows
-from autodidact_worker.errors import UserError
-from autodidact_worker.frame import InputArtifact
+from autodidact_worker.runtime import rows
+from autodidact_worker.runtime.errors import UserError
+from autodidact_worker.runtime.frame import InputArtifact
 
 SHOWN = 3
 """Sampled answers of a question that the browser shows beside the greedy one."""

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 
-from autodidact_worker.frame import InputArtifact
 from autodidact_worker.report import drawing
 from autodidact_worker.report.selfreward import measures, plots, summary
 from autodidact_worker.report.selfreward.figures import JUDGE_METRICS, collect
 from autodidact_worker.report.selfreward.glossary import GLOSSARY
 from autodidact_worker.report.selfreward.headline import headline
 from autodidact_worker.report.story import SAMPLES, Story
+from autodidact_worker.runtime.frame import InputArtifact
 
 KINDS = frozenset(
     {

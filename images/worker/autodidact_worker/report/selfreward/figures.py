@@ -12,14 +12,14 @@ from itertools import groupby
 from pathlib import Path
 
 from autodidact_contract.records import Battle, Judged, Pair
-from autodidact_worker import rows
-from autodidact_worker.errors import UserError
-from autodidact_worker.frame import InputArtifact
 from autodidact_worker.report import curves
 from autodidact_worker.report.curves import Curve
 from autodidact_worker.report.selfreward import options
 from autodidact_worker.report.selfreward.options import Options
 from autodidact_worker.report.shares import Interval, wilson
+from autodidact_worker.runtime import rows
+from autodidact_worker.runtime.errors import UserError
+from autodidact_worker.runtime.frame import InputArtifact
 
 DROPS = {
     "dropped-tie": "equal scores",

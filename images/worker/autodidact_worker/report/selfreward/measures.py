@@ -13,14 +13,14 @@ from typing import Any
 
 from autodidact_contract.artifacts import VOTES
 from autodidact_contract.records import Battle
-from autodidact_contract.stages import OPPONENTS
-from autodidact_worker import rows
-from autodidact_worker.errors import UserError
-from autodidact_worker.frame import InputArtifact
+from autodidact_contract.stages.judging import OPPONENTS
 from autodidact_worker.report import curves
 from autodidact_worker.report.selfreward import seeds
 from autodidact_worker.report.selfreward.seeds import Seed
 from autodidact_worker.report.shares import Interval, wilson
+from autodidact_worker.runtime import rows
+from autodidact_worker.runtime.errors import UserError
+from autodidact_worker.runtime.frame import InputArtifact
 
 SHARES = (0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 """Of the quantiles of lengths."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from autodidact_worker.frame import InputArtifact
+from autodidact_worker.runtime.frame import InputArtifact
 
 SCORERS = {
     "judge": "the model's judgements",

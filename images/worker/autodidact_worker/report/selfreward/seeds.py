@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from autodidact_worker.frame import InputArtifact
+from autodidact_worker.runtime.frame import InputArtifact
 
 DROPS = (
     *("unprompted", "other-language", "foreign-replies", "deleted", "orphans", "cycles"),

@@ -1,0 +1,1 @@
+"""Questions, the answers read out of completions, and whether they are right."""

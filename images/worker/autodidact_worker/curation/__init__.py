@@ -1,0 +1,1 @@
+"""What becomes training data: seed trees, new prompts, preference pairs."""

@@ -1,0 +1,1 @@
+"""Foreign bytes before anything opens them: sources, model files, chat templates."""

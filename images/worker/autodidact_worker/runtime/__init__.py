@@ -1,0 +1,1 @@
+"""What every stage stands on: the frame, rows, checkpoints, progress, logs, errors."""

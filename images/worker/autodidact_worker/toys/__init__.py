@@ -1,0 +1,1 @@
+"""The built-in tasks behind toy:// and their tiny models."""

@@ -1,0 +1,1 @@
+"""What every training shares, whoever owns its loop."""

@@ -1,0 +1,1 @@
+"""Training on answers sampled on the way: PPO and online self-training."""

@@ -1,0 +1,326 @@
+"""What a training starts from, and every decision about it that is a pure function.
+
+- **Order of rows**: a function of the seed alone, over all epochs at once, with rows of similar
+  length together. A resumed attempt skips what was used and draws nothing anew.
+- **Learning rate**: with the final value the papers have, which schedules of libraries lack.
+- **Dropout**: what the config asks is set where the architecture has it, counted, or refused.
+
+The trainers themselves are in ``trainers``.
+"""
+
+import json
+import math
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    set_seed,
+)
+
+from autodidact_contract.artifacts import Mean
+from autodidact_contract.stages.training import Training
+from autodidact_worker.intake import model_files
+from autodidact_worker.models import loading
+from autodidact_worker.runtime.errors import UserError
+from autodidact_worker.training.distributed import Layout
+
+POOL_BATCHES = 50
+"""Batches that are filled by length together; as transformers' own grouping has it."""
+
+DROPOUTS = (
+    "attention_dropout",
+    "attention_probs_dropout_prob",
+    "attn_dropout",
+    "attn_pdrop",
+    "dropout",
+    "embd_dropout",
+    "embd_pdrop",
+    "embedding_dropout",
+    "hidden_dropout",
+    "hidden_dropout_prob",
+    "resid_dropout",
+    "resid_pdrop",
+    "residual_dropout",
+)
+"""Names under which architectures of transformers keep a dropout probability."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row as tokens: its prompt, and each completion to learn from.
+
+    Attributes:
+        prompt: What is masked.
+        targets: The completion (SFT), or the chosen and the rejected one (DPO).
+        truncated: Whether a target was cut.
+    """
+
+    prompt: list[int]
+    targets: tuple[list[int], ...]
+    truncated: bool
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longest sequence it makes."""
+        return len(self.prompt) + max(map(len, self.targets))
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all the sequences it makes."""
+        return sum(len(self.prompt) + len(target) for target in self.targets)
+
+
+def tokenize(tokenizer: Any, name: str, prompt: str, completions: Sequence[str], limit: int) -> Row:
+    """Returns a row as tokens.
+
+    The prompt's tokens are those that sampling will give the model; completions are encoded by
+    themselves and end in the end token. A sequence over the limit loses its end.
+
+    Args:
+        tokenizer: Of the model.
+        name: What the row is called in an error.
+        prompt: The user's text, before any chat template.
+        completions: Texts to learn from.
+        limit: Tokens that a sequence may have.
+
+    Raises:
+        UserError: ``PromptTooLong``: the prompt alone leaves no room.
+    """
+    start = loading.prompt_ids(tokenizer, prompt)
+    room = limit - len(start)
+    if room < 1:
+        raise UserError(
+            "PromptTooLong",
+            f"{name}: its prompt alone has {len(start)} tokens and maxLength is {limit}; shorten "
+            "the prompt, or raise maxLength as far as the model's context goes",
+        )
+    whole = [
+        tokenizer(loading.completion_text(tokenizer, text), add_special_tokens=False).input_ids
+        for text in completions
+    ]
+    truncated = any(len(ids) > room for ids in whole)
+    return Row(prompt=start, targets=tuple(ids[:room] for ids in whole), truncated=truncated)
+
+
+def order(lengths: Sequence[int], epochs: float, batch_size: int, seed: int) -> list[int]:
+    """Returns the rows of a whole training in order; a step takes the next ``batch_size``.
+
+    Every row comes once an epoch, shuffled anew. Within a pool of batches, rows of similar length
+    are put together, and the batches are shuffled again.
+
+    Args:
+        lengths: Length of each row.
+        epochs: Passes over the rows, maybe a fraction.
+        batch_size: Rows of one optimiser step.
+        seed: Of the shuffling.
+    """
+    rng = random.Random(f"{seed}/order")
+    wanted = max(1, round(epochs * len(lengths)))
+    rows: list[int] = []
+    while len(rows) < wanted:
+        rows += rng.sample(range(len(lengths)), len(lengths))
+    rows = rows[:wanted]
+    pool = POOL_BATCHES * batch_size
+    batches = []
+    for start in range(0, wanted, pool):
+        chunk = rows[start : start + pool]
+        # What does not fill a batch must come last, or all after it would be cut elsewhere; it is
+        # taken before sorting, so that it is like the rest.
+        full = len(chunk) - len(chunk) % batch_size
+        ordered = sorted(chunk[:full], key=lambda row: lengths[row])
+        cut = [ordered[i : i + batch_size] for i in range(0, full, batch_size)]
+        rng.shuffle(cut)
+        batches += [*cut, chunk[full:]]
+    return [row for batch in batches for row in batch]
+
+
+def steps(rows: int, epochs: float, batch_size: int) -> int:
+    """Returns the number of optimiser steps in so many passes; the last one may lack rows."""
+    return math.ceil(max(1, round(epochs * rows)) / batch_size)
+
+
+WINDOW = 0.1
+"""Share of a curve, from its end, over which reported figures are means."""
+
+
+def closing_means(curve: Sequence[Mapping[str, float]], names: Iterable[str]) -> dict[str, Mean]:
+    """Returns the means of figures over the end of a curve; of those that its last line has."""
+    last = curve[-max(1, round(WINDOW * len(curve))) :]
+    return {
+        name: Mean(total=sum(line[name] for line in last), weight=len(last))
+        for name in names
+        if last and name in last[-1]
+    }
+
+
+def learning_rate(config: Training, step: int, steps: int) -> float:
+    """Returns the learning rate of an optimiser step.
+
+    It rises linearly to ``learning_rate`` over the warm-up and is ``final_learning_rate`` at the
+    very last step (arXiv 2401.10020 section 3.1.3: 5.5e-6 to 1.1e-6, 1e-6 to 1e-7).
+
+    Args:
+        config: Rates, schedule and warm-up; ``warmup_ratio`` of the steps, rounded up as
+            transformers does, is the warm-up where ``warmup_steps`` is 0.
+        step: From 0.
+        steps: Number of all steps of the schedule, even if training ends before.
+    """
+    peak, final = config.learning_rate, config.final_learning_rate
+    rising = config.warmup_steps or math.ceil(config.warmup_ratio * steps)
+    if step < rising:
+        return peak * (step + 1) / rising
+    if config.schedule == "constant":
+        return peak
+    done = min(1.0, (step - rising) / max(1, steps - 1 - rising))
+    if config.schedule == "cosine":
+        return final + (peak - final) * (1 + math.cos(math.pi * done)) / 2
+    return peak + (final - peak) * done
+
+
+def micro_batches(config: Training, world: int) -> tuple[int, int]:
+    """Returns rows in a forward pass of one process, and how many passes make a step.
+
+    Raises:
+        UserError: ``InvalidBatchSize``: they do not divide the global batch.
+    """
+    share, rest = divmod(config.batch_size, world)
+    micro = config.micro_batch_size or share
+    if rest or micro < 1 or share % micro:
+        raise UserError(
+            "InvalidBatchSize",
+            f"batchSize {config.batch_size} is not a multiple of {world} processes x "
+            f"microBatchSize {micro}; choose another",
+        )
+    return micro, share // micro
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """The model a training starts from.
+
+    Attributes:
+        model: With the dropout that was asked for.
+        tokenizer: Its tokenizer.
+        limit: Longest sequence in tokens: the config's, or the model's own if that is shorter.
+        dropouts: Number of modules whose dropout is in force.
+        kept: Dropout settings as they were, to be written with the result.
+        dtype: Number format of the weights on disk.
+    """
+
+    model: Any
+    tokenizer: Any
+    limit: int
+    dropouts: int
+    kept: dict[str, float]
+    dtype: torch.dtype
+
+
+def start(
+    path: Path, config: Training, layout: Layout, *, labels: Mapping[int, str] | None = None
+) -> Start:
+    """Returns the model at a path, made ready to be trained.
+
+    Args:
+        path: A language model.
+        config: Dropout and length of sequences.
+        layout: On what it will run.
+        labels: Names of the classes that it is to tell apart by the last token of a sequence,
+            instead of continuing it; the head for that starts at random, from the seed.
+
+    Raises:
+        UserError: ``DropoutNotApplicable``, ``InvalidModel`` or ``UnsafeModel``.
+    """
+    loading.forget()
+    model_files.check(path)
+    tokenizer = loading.load_tokenizer(path)
+    settings = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    stored = settings.dtype or torch.float32
+    kept = set_dropout(settings, config.dropout)
+    if labels is not None:
+        settings.id2label = dict(labels)
+        settings.label2id = {name: number for number, name in labels.items()}
+        settings.pad_token_id = tokenizer.pad_token_id  # how it tells which token is the last
+    half = layout.gpu and layout.engine != "none"  # DeepSpeed keeps float32 masters itself
+    set_seed(config.seed)
+    model = loading.with_weights(
+        AutoModelForCausalLM if labels is None else AutoModelForSequenceClassification,
+        path,
+        new_head=labels is not None,
+        config=settings,
+        dtype=torch.bfloat16 if half else torch.float32,
+    )
+    dropouts = count_dropouts(model)
+    if config.dropout and not dropouts:
+        raise UserError(
+            "DropoutNotApplicable",
+            f"dropout is {config.dropout} but {settings.model_type} has no dropout that can be "
+            "set; set dropout to 0 or choose another model",
+        )
+    limit = min(config.max_length, loading.context_tokens(model) or config.max_length)
+    return Start(
+        model=model, tokenizer=tokenizer, limit=limit, dropouts=dropouts, kept=kept, dtype=stored
+    )
+
+
+def write(
+    folder: Path,
+    model: Any,
+    begin: Start,
+    curve: Iterable[Mapping[str, float]],
+    weights: Mapping[str, torch.Tensor] | None = None,
+) -> None:
+    """Writes a model as Hugging Face does, and its curve; refuses to write anything else.
+
+    Args:
+        folder: Where to; empty.
+        model: As transformers has it, without adapters; it is changed.
+        begin: What it was made of. What came in 16 bits goes out in 16 bits.
+        curve: Lines of ``training_log.jsonl``.
+        weights: All of them, as they are to be written, where those of the model are in pieces.
+    """
+    for name, value in begin.kept.items():
+        setattr(model.config, name, value)
+    if weights is None:
+        model.to(begin.dtype)
+        model.config.dtype = begin.dtype
+    model.save_pretrained(folder, state_dict=weights)
+    begin.tokenizer.save_pretrained(folder)
+    (folder / model_files.CURVE).write_text("".join(f"{json.dumps(line)}\n" for line in curve))
+    model_files.check(folder)
+
+
+def set_dropout(settings: Any, value: float) -> dict[str, float]:
+    """Sets every dropout probability a model config has.
+
+    Returns:
+        The values as they were.
+    """
+    kept = {name: getattr(settings, name) for name in DROPOUTS if hasattr(settings, name)}
+    kept = {name: old for name, old in kept.items() if isinstance(old, int | float)}
+    for name in kept:
+        setattr(settings, name, value)
+    return kept
+
+
+def count_dropouts(model: torch.nn.Module) -> int:
+    """Returns how many modules drop something in training.
+
+    Attention often keeps its probability as a number and passes it to the kernel.
+    """
+    kinds = (torch.nn.Dropout, torch.nn.Dropout1d, torch.nn.Dropout2d)
+    count = 0
+    for module in model.modules():
+        values = (
+            [module.p]
+            if isinstance(module, kinds)
+            else [vars(module).get(name) for name in ("attention_dropout", "dropout_p")]
+        )
+        count += any(isinstance(value, float) and value > 0 for value in values)
+    return count

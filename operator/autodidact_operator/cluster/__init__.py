@@ -1,0 +1,1 @@
+"""The API server: reading it, watching it, writing to it, and when."""

@@ -1,0 +1,1 @@
+"""The same step without a cluster: Jobs become processes."""

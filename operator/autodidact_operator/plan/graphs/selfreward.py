@@ -1,0 +1,32 @@
+"""SelfRewardRun as a graph (arXiv 2401.10020, sections 2.4 and 3.1.3).
+
+What comes before M1 is in ``seeding``, what leads from one model to the next in ``rounds``, and
+what stops a run in ``health``.
+"""
+
+from autodidact_contract.api.selfreward import SelfRewardSpec
+from autodidact_operator.plan.graphs.parts import report
+from autodidact_operator.plan.graphs.rounds import Rounds
+from autodidact_operator.plan.graphs.seed import seed
+from autodidact_operator.plan.types import Graph
+
+
+def graph(spec: SelfRewardSpec, salt: str, origin: str = "") -> Graph:
+    """Returns the whole run as a graph of stages.
+
+    Args:
+        spec: The run's spec.
+        salt: Different for each run; part of the keys of imports whose content may change.
+        origin: Artifact that ``spec.from`` was found to be; empty where there is none.
+    """
+    rounds = Rounds(spec=spec, start=seed(spec, salt, origin))
+    stages = [*rounds.start.stages, *rounds.questions(), rounds.evaluation(0)]
+    for t in range(1, spec.iterations + 1):
+        stages += rounds.stages(t)
+    stages.append(report(spec, "Self-Rewarding run", stages, spec.iterations))
+    return Graph(
+        stages=tuple(stages),
+        models={t: rounds.model(t) for t in range(1, spec.iterations + 2)},
+        iterations=spec.iterations,
+        lines=tuple(rounds.line(t) for t in range(spec.iterations + 1)),
+    )

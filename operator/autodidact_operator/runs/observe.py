@@ -1,0 +1,269 @@
+"""Pure: Jobs and Pods as the API server shows them, in the planner's words."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from autodidact_contract.task import Result
+from autodidact_operator.cluster import labels
+from autodidact_operator.plan.types import ObservedJob, ObservedPod
+from autodidact_operator.runs.jobs import CONTAINER
+
+Body = Mapping[str, Any]
+
+HELD_UP = "ContainerCreating"
+_QUIET = frozenset({"", HELD_UP, "PodInitializing"})
+"""Waiting reasons that every pod passes through."""
+
+MAX_LAST_WORDS = 300
+"""Characters of a log's last line that are told."""
+
+QUIET_S = 5.0
+"""Seconds after which such a reason is told all the same: a missing Secret has no other."""
+
+_TRACKED = "batch.kubernetes.io/job-tracking"
+"""Finalizer of a pod whose end the Job controller has yet to take into account."""
+
+_NODE_LOST = "DeletionByTaintManager"
+"""Reason of a disruption where the kubelet may be unable to say that the pod has ended."""
+
+_PHASES: Mapping[str, Literal["Pending", "Running", "Succeeded", "Failed"]] = {
+    "Pending": "Pending",
+    "Running": "Running",
+    "Succeeded": "Succeeded",
+    "Failed": "Failed",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldUp:
+    """Jobs without pods and pods without containers, which are explained in Events only.
+
+    Attributes:
+        now: The time, with its zone.
+        secrets: Names of the Secrets that pods of the run mount.
+    """
+
+    now: datetime
+    secrets: tuple[str, ...]
+
+    def includes(self, status: Body, state: Body) -> bool:
+        """Returns whether a pod is one of these, and has been for long."""
+        if status.get("phase", "Pending") != "Pending" or "running" in state:
+            return False
+        return any(
+            condition["type"] == "PodScheduled"
+            and condition["status"] == "True"
+            and self._for_long(_time(condition["lastTransitionTime"]))
+            for condition in status.get("conditions") or ()
+        )
+
+    def no_pods(self, job: ObservedJob) -> Mapping[str, Any]:
+        """Returns reason and message of a Job that should have pods by now and has none."""
+        begun = self._for_long(job.started_at or job.created_at)
+        if job.pods or job.suspended or job.stopping or not begun:
+            return {}
+        message = (
+            f"Job {job.name} has no pod; a quota or an admission policy may refuse it: "
+            f"kubectl describe job {job.name} says which"
+        )
+        return {"reason": "NoPods", "message": message}
+
+    def _for_long(self, since: datetime) -> bool:
+        return (self.now - since).total_seconds() >= QUIET_S
+
+    def causes(self, pod: str) -> str:
+        """Says what the usual causes are and where the true one is told."""
+        return (
+            f"its image is still being pulled, or a Secret is missing ({', '.join(self.secrets)}); "
+            f"kubectl describe pod {pod} says which"
+        )
+
+
+def jobs(
+    bodies: Iterable[Body], pods: Iterable[Body], uid: str, held: HeldUp | None = None
+) -> tuple[ObservedJob, ...]:
+    """Returns the run's Jobs with their pods.
+
+    Args:
+        bodies: Jobs that carry the run's label.
+        pods: Pods that carry the run's label.
+        uid: The run's UID; a Job whose controller is another object is not the run's.
+        held: What is told of pods that are held up; without it none is said to be.
+    """
+    by_job: dict[str, list[Body]] = {}
+    for pod in pods:
+        by_job.setdefault(_controller(pod), []).append(pod)
+    return tuple(
+        _job(body, by_job.get(body["metadata"]["uid"], ()), held)
+        for body in bodies
+        if _controller(body) == uid and _attempt(body)
+    )
+
+
+def _controller(body: Body) -> str:
+    owners = body["metadata"].get("ownerReferences") or ()
+    return next((owner["uid"] for owner in owners if owner.get("controller")), "")
+
+
+def _attempt(body: Body) -> int:
+    """Returns the attempt, 0 for a Job whose labels somebody broke."""
+    text = (body["metadata"].get("labels") or {}).get(labels.ATTEMPT, "")
+    return int(text) if text.isdecimal() else 0
+
+
+def quiet(jobs: Iterable[ObservedJob]) -> bool:
+    """Returns whether a pod may be held up without anybody saying so."""
+    return any(
+        not (job.pods or job.ended or job.message)
+        or any(pod.phase == "Pending" and not pod.waiting for pod in job.pods)
+        for job in jobs
+    )
+
+
+def _job(body: Body, pods: Iterable[Body], held: HeldUp | None) -> ObservedJob:
+    metadata, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
+    seen = ObservedJob(
+        name=metadata["name"],
+        job=metadata["labels"].get(labels.JOB, ""),
+        attempt=_attempt(body),
+        created_at=_time(metadata["creationTimestamp"]),
+        started_at=_time(status["startTime"]) if status.get("startTime") else None,
+        shards=spec.get("completions") or 1,
+        # Let go by its queue, it stays so until the Job controller has taken notice.
+        suspended=bool(spec.get("suspend")) or _is(body, "Suspended"),
+        stopping="deletionTimestamp" in metadata,
+        pods=_pods(pods, status, held),
+    )
+    verdict = _verdict(body) or (held.no_pods(seen) if held else {})
+    return replace(
+        seen,
+        ended=verdict.get("type", ""),
+        reason=verdict.get("reason", ""),
+        message=verdict.get("message", ""),
+    )
+
+
+def _pods(bodies: Iterable[Body], job_status: Body, held: HeldUp | None) -> tuple[ObservedPod, ...]:
+    """Returns the pods of a Job, but for those that failed because it was suspended.
+
+    So a queue evicts a Job, which lives on: its controller stops tracking such a pod and deletes it,
+    and counts no failure.
+    """
+    failing = bool(job_status.get("failed"))
+    seen = [
+        pod
+        for body in bodies
+        if (pod := _pod(body, held)).phase != "Failed" or failing or _is_tracked(body["metadata"])
+    ]
+    return tuple(sorted(seen, key=lambda pod: pod.index))
+
+
+def _is_tracked(metadata: Body) -> bool:
+    """Returns whether the Job controller has yet to take notice of a pod's end, or keeps the pod."""
+    return "deletionTimestamp" not in metadata or _TRACKED in (metadata.get("finalizers") or ())
+
+
+def _is(body: Body, condition: str) -> bool:
+    conditions = (body.get("status") or {}).get("conditions") or ()
+    return any(c["type"] == condition and c["status"] == "True" for c in conditions)
+
+
+def _verdict(body: Body) -> Mapping[str, Any]:
+    conditions = (body.get("status") or {}).get("conditions") or ()
+    return next(
+        (c for c in conditions if c["type"] in ("Complete", "Failed") and c["status"] == "True"),
+        {},
+    )
+
+
+def _pod(body: Body, held: HeldUp | None) -> ObservedPod:
+    status = body.get("status") or {}
+    container: Body = next(
+        (c for c in status.get("containerStatuses") or () if c["name"] == CONTAINER), {}
+    )
+    state = container.get("state") or {}
+    ended = state.get("terminated") or {}
+    waiting, message = _waiting(status, state)
+    if held and not waiting and not ended and held.includes(status, state):
+        waiting, message = HELD_UP, held.causes(body["metadata"]["name"])
+    disruption = _disruption(status)
+    if disruption.get("reason") == _NODE_LOST and not ended:
+        waiting, message = _NODE_LOST, _of_lost_node(body)
+    return ObservedPod(
+        index=_index(body),
+        phase=_phase(status, ended),
+        finished_at=_time(ended["finishedAt"]) if ended.get("finishedAt") else None,
+        exit_code=ended.get("exitCode"),
+        container_reason=ended.get("reason", "") if ended.get("exitCode") else "",
+        result=_result(ended.get("message", "")),
+        last_words=_last_words(ended.get("message", "")),
+        disrupted=bool(disruption),
+        reason=status.get("reason", ""),
+        message=status.get("message", ""),
+        waiting=waiting,
+        waiting_message=message,
+    )
+
+
+def _disruption(status: Body) -> Body:
+    """Returns the condition that says that a pod was preempted, evicted or drained, if it was."""
+    conditions = status.get("conditions") or ()
+    found = (c for c in conditions if c["type"] == "DisruptionTarget" and c["status"] == "True")
+    return next(found, {})
+
+
+def _of_lost_node(body: Body) -> str:
+    """Says what a pod waits for that was deleted because its node is not heard of."""
+    node = body.get("spec", {}).get("nodeName", "")
+    return (
+        f"node {node} is not ready, and only it can say that pod {body['metadata']['name']} has "
+        "ended; if it is gone for good, delete the Node, or taint it with "
+        "node.kubernetes.io/out-of-service"
+    )
+
+
+def _phase(status: Body, ended: Body) -> Literal["Pending", "Running", "Succeeded", "Failed"]:
+    """Returns the pod's phase; a terminated worker decides it before the kubelet has said so."""
+    if "exitCode" in ended:
+        return "Failed" if ended["exitCode"] else "Succeeded"
+    return _PHASES.get(status.get("phase", ""), "Running")
+
+
+def _waiting(status: Body, state: Body) -> tuple[str, str]:
+    """Returns why a pod does not start: what its container waits for, or the scheduler's word."""
+    waiting = state.get("waiting") or {}
+    if waiting.get("reason", "") not in _QUIET:
+        return waiting["reason"], waiting.get("message", "")
+    for condition in status.get("conditions") or ():
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return condition.get("reason", "Unschedulable"), condition.get("message", "")
+    return "", ""
+
+
+def _index(body: Body) -> int:
+    metadata = body["metadata"]
+    text = (metadata.get("annotations") or {}).get(labels.COMPLETION_INDEX, "0")
+    return int(text) if text.isdecimal() else 0
+
+
+def _result(message: str) -> Result | None:
+    """Returns a worker's last words, None if they are not in our form."""
+    try:
+        return Result.model_validate_json(message) if message.startswith("{") else None
+    except ValidationError:
+        return None
+
+
+def _last_words(message: str) -> str:
+    """Returns the last line of what a container left that has no worker's words, if it is text."""
+    lines = [" ".join(line.split()) for line in message.splitlines()]
+    last = next((line for line in reversed(lines) if line), "")
+    return last[:MAX_LAST_WORDS] if last.isprintable() else ""
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)

@@ -1,0 +1,107 @@
+"""What is published for a run.
+
+Found in the store once, remembered, and asked for again only when something happened that may
+have changed it.
+"""
+
+import asyncio
+from collections.abc import Collection, Iterable, Mapping
+
+from autodidact_contract.artifacts import Artifact, fold
+from autodidact_operator.plan.progression import frontier
+from autodidact_operator.plan.types import Graph, ObservedJob
+from autodidact_store.errors import StoreUnavailableError
+from autodidact_store.protocol import Store
+from autodidact_store.publishing import find, published
+
+LOOKUP_TIMEOUT_S = 20.0
+
+
+class Library:
+    """The artifacts of runs.
+
+    Args:
+        store: Where they are; its calls block, so they are made in threads.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, dict[str, Artifact]] = {}
+        self._asked: dict[str, set[str]] = {}
+
+    async def artifacts(
+        self, uid: str, namespace: str, graph: Graph, quiet: Collection[str]
+    ) -> Mapping[str, Artifact]:
+        """Returns what is published, by stage name.
+
+        Each find may make the keys of further stages known, so this goes on until nothing new
+        turns up: a run that was done before, in this namespace, is found whole.
+
+        Args:
+            uid: The run's.
+            namespace: The run's.
+            graph: The run as a graph; the same for every call with this UID.
+            quiet: Jobs that are at work and have not ended: what they will publish is not
+                asked for again.
+
+        Raises:
+            StoreError: The store does not answer, or not as it should.
+        """
+        known = self._known.setdefault(uid, {})
+        asked = self._asked.setdefault(uid, set())
+        seen_now: set[str] = set()
+        worked: set[str] = set()  # Jobs of which something new was found.
+        while True:
+            wanted = {
+                name: place
+                for name, place in frontier(graph, known).items()
+                if name not in seen_now and (name not in asked or graph[name].job not in quiet)
+            }
+            if not wanted:
+                return dict(known)
+            whole = {
+                name
+                for name in wanted
+                if graph[name].shards == 1 and (name in asked or graph[name].job in worked)
+            }
+            found = await asyncio.gather(
+                *(
+                    self._look(namespace, *place, whole=name in whole)
+                    for name, place in wanted.items()
+                )
+            )
+            asked.update(wanted)
+            seen_now.update(wanted)
+            new = {name: a for name, a in zip(wanted, found, strict=True) if a}
+            known.update(new)
+            worked.update(graph[name].job for name in new)
+
+    def keep(self, uids: Iterable[str]) -> None:
+        """Forgets all other runs."""
+        wanted = set(uids)
+        self._known = {uid: known for uid, known in self._known.items() if uid in wanted}
+        self._asked = {uid: asked for uid, asked in self._asked.items() if uid in wanted}
+
+    async def _look(self, namespace: str, kind: str, key: str, *, whole: bool) -> Artifact | None:
+        try:
+            async with asyncio.timeout(LOOKUP_TIMEOUT_S):
+                return await asyncio.to_thread(self._find, namespace, kind, key, whole=whole)
+        except TimeoutError as error:
+            raise StoreUnavailableError(
+                f"{self._store.uri} did not answer within {LOOKUP_TIMEOUT_S:.0f} s"
+            ) from error
+
+    def _find(self, namespace: str, kind: str, key: str, *, whole: bool) -> Artifact | None:
+        """Returns an artifact; one that is likely there in one shard takes one request, not two."""
+        manifest = published(self._store, namespace, kind, key, 0, 1) if whole else None
+        return fold([manifest]) if manifest else find(self._store, namespace, kind, key)
+
+
+def quiet(jobs: Iterable[ObservedJob]) -> frozenset[str]:
+    """Returns the jobs that have a Job at work of which no pod has ended."""
+    busy = set()
+    for job in jobs:
+        ended = job.ended or job.stopping
+        if not ended and not any(pod.phase in ("Succeeded", "Failed") for pod in job.pods):
+            busy.add(job.job)
+    return frozenset(busy)

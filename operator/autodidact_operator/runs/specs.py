@@ -1,0 +1,102 @@
+"""A run object as the planner's run, or a sentence that says why it is none."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from autodidact_contract.api.referee import Endpoint
+from autodidact_contract.api.run import Source
+from autodidact_contract.task import RunRef
+from autodidact_operator.plan.recipes import Recipe
+from autodidact_operator.plan.types import Run
+
+Body = Mapping[str, Any]
+
+
+class RefusedError(Exception):
+    """A run that can never work as it is.
+
+    Attributes:
+        reason: CamelCase, for conditions.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def interpret(recipe: Recipe, body: Body, prefixes: tuple[str, ...]) -> Run:
+    """Returns a run object as the planner's run.
+
+    Raises:
+        RefusedError: The spec is not valid, or names a location its namespace may not use.
+    """
+    metadata = body["metadata"]
+    try:
+        spec = recipe.spec.model_validate(body.get("spec") or {})
+    except ValidationError as error:
+        raise RefusedError("InvalidSpec", sentence(error)) from error
+    ref = RunRef(
+        kind=recipe.kind,
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+    )
+    for source in sources(spec):
+        _check_location(source, ref.namespace, prefixes)
+    return Run(
+        ref=ref,
+        spec=spec,
+        generation=metadata["generation"],
+        created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
+    )
+
+
+def sentence(error: ValidationError) -> str:
+    """Returns what is wrong with a spec in one line, with the path of each field."""
+    parts = [
+        f"{'.'.join(('spec', *map(str, item['loc'])))}: {item['msg']}" for item in error.errors()
+    ]
+    return "; ".join(parts)
+
+
+def sources(spec: Any) -> list[Source | Endpoint]:
+    """Returns all that a spec has read or asked over the network: inputs and servers."""
+    if isinstance(spec, Source | Endpoint):
+        return [spec]
+    fields = getattr(type(spec), "model_fields", {})
+    return [source for name in fields for source in sources(getattr(spec, name))]
+
+
+def _check_location(source: Source | Endpoint, namespace: str, prefixes: tuple[str, ...]) -> None:
+    """Refuses a location that neither the administrator nor a Secret of the namespace opens.
+
+    The workers' own credentials would read it, so a prefix is matched as it is: no dots that
+    climb, no escapes.
+    """
+    uri = source.uri
+    if re.search(r"(^|/)\.\.?(/|$)|%|\\", uri.partition("://")[2]):
+        raise RefusedError("LocationNotAllowed", f"{uri}: a location has no '..', '%' or '\\'")
+    if uri.startswith("file://"):
+        raise RefusedError(
+            "LocationNotAllowed", f"{uri}: file:// is for local mode; upload the data to S3"
+        )
+    if source.secret_name:
+        return
+    opened = [prefix.replace("{namespace}", namespace) for prefix in prefixes]
+    if not any(_opens(prefix, uri) for prefix in opened):
+        raise RefusedError(
+            "LocationNotAllowed",
+            f"{uri}: namespace {namespace} may import from {', '.join(opened) or 'nowhere'}; for "
+            "any other location name a Secret of the namespace in secretName",
+        )
+
+
+def _opens(prefix: str, uri: str) -> bool:
+    """Returns whether a location begins with a prefix; a server's name is never cut."""
+    if uri.startswith(("https://", "http://")):
+        return f"{uri}/".startswith(f"{prefix.rstrip('/')}/")
+    return uri.startswith(prefix)

@@ -1,0 +1,191 @@
+"""The world as a reconcile sees it: one run's snapshot, the writes, the clock and the store.
+
+Each write is fed back into the cache before it returns, so that the next decision sees it even if
+the watch is late.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+
+from autodidact_operator.cluster.cache import Cache, Snapshot
+from autodidact_operator.cluster.events import EventType, Recorder
+from autodidact_operator.cluster.kube import Kube
+from autodidact_operator.cluster.resources import JOBS, SECRETS, SERVICES, Resource, RunKey
+from autodidact_operator.errors import AlreadyExistsError, ConflictError, NotFoundError
+from autodidact_operator.progress import ProgressBook, Reports
+from autodidact_operator.telemetry import Telemetry
+
+Body = dict[str, Any]
+StoreT = TypeVar("StoreT")
+
+_logger = logging.getLogger(__name__)
+
+
+class World(Generic[StoreT]):
+    """Reads from memory, writes to the API server.
+
+    Args:
+        kube: The API server.
+        cache: What is known of it.
+        runs: The resources of the kinds of runs.
+        book: Progress reports.
+        recorder: Events.
+        telemetry: Metrics; a reconcile may add its own observations.
+        store: The artifact store; its calls block, so call them in threads.
+        clock: Monotonic seconds.
+
+    Attributes:
+        keepers: Called now and then with the UIDs of all runs; whoever remembers something per
+            run forgets the others then.
+    """
+
+    def __init__(
+        self,
+        *,
+        kube: Kube,
+        cache: Cache,
+        runs: Iterable[Resource],
+        book: ProgressBook,
+        recorder: Recorder,
+        telemetry: Telemetry,
+        store: StoreT,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._kube = kube
+        self._cache = cache
+        self._resources = {resource.kind: resource for resource in runs}
+        self._book = book
+        self._recorder = recorder
+        self._clock = clock
+        self._terminal: dict[str, float] = {}  # When a run's latest pod was seen to have ended.
+        self.telemetry = telemetry
+        self.store = store
+        self.keepers: list[Callable[[set[str]], None]] = [book.keep]
+
+    def snapshot(self, key: RunKey) -> Snapshot | None:
+        """Returns what is known about a run, or None if there is no such run."""
+        return self._cache.snapshot(key)
+
+    def progress(self, run_uid: str) -> Reports:
+        """Returns the latest progress reports of a run, by stage."""
+        return self._book.latest(run_uid)
+
+    def now(self) -> datetime:
+        """Returns the time of day, in UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Returns the seconds that progress reports are stamped with."""
+        return self._clock()
+
+    async def create_job(self, run: Body, manifest: Body) -> Body:
+        """Create a Job of a run, or find that it exists already; returns it.
+
+        Raises:
+            ConflictError: If a Job of this name exists that does not belong to the run.
+            OperatorError: As for every request.
+        """
+        job = await self._create_owned(JOBS, run, manifest)
+        self._cache.observe_write(JOBS, dict(job))
+        self.telemetry.jobs_created.labels(run["kind"]).inc()
+        seen = self._terminal.pop(run["metadata"]["uid"], None)
+        if seen is not None:
+            self.telemetry.gap_seconds.observe(self._clock() - seen)
+        return job
+
+    async def create_service(self, run: Body, manifest: Body) -> Body:
+        """Create a Service of a run, or find that it exists already; returns it.
+
+        Raises:
+            ConflictError: If a Service of this name exists that does not belong to the run.
+            OperatorError: As for every request.
+        """
+        return await self._create_owned(SERVICES, run, manifest)
+
+    async def apply_secret(self, manifest: Body) -> None:
+        """Make a Secret be what its manifest says; none is ever read.
+
+        Raises:
+            ConflictError: If somebody else has written into it.
+            OperatorError: As for every request.
+        """
+        await self._kube.apply(SECRETS, manifest["metadata"]["namespace"], manifest)
+
+    async def delete_job(self, job: Body) -> None:
+        """Delete this very Job and its pods; one that is gone already is fine.
+
+        Raises:
+            OperatorError: As for every request.
+        """
+        metadata = job["metadata"]
+        try:
+            answer = await self._kube.delete(
+                JOBS, metadata["namespace"], metadata["name"], uid=metadata["uid"]
+            )
+        except (NotFoundError, ConflictError):  # Gone, or another of its name.
+            answer = {"kind": "Status"}
+        if answer.get("kind") == JOBS.kind:
+            self._cache.observe_write(JOBS, answer)
+        else:
+            self._cache.observe_delete(JOBS, job)
+
+    async def write_status(self, run: Body, status: Body) -> bool:
+        """Make a run's status exactly this; returns False if the run is gone.
+
+        Nothing is sent when the run has this status already.
+
+        Raises:
+            OperatorError: As for every request.
+        """
+        if run.get("status") == status:
+            return True
+        resource, metadata = self._resources[run["kind"]], run["metadata"]
+        self.telemetry.status_bytes.labels(run["kind"]).observe(len(json.dumps(status)))
+        try:
+            answer = await self._kube.patch_status(
+                resource, metadata["namespace"], metadata["name"], status, uid=metadata["uid"]
+            )
+        except NotFoundError:
+            _logger.info("run is gone run=%s/%s", metadata["namespace"], metadata["name"])
+            return False
+        self._cache.observe_write(resource, answer)
+        return True
+
+    def event(self, run: Body, kind: EventType, reason: str, message: str) -> None:
+        """Post an Event about a run, in the background and once in ten minutes."""
+        self._recorder.record(run, kind, reason, message)
+
+    def pod_ended(self, run_uid: str) -> None:
+        """Note that a pod of a run was just seen to have ended, for the gap's measure."""
+        self._terminal[run_uid] = self._clock()
+
+    def keep(self, run_uids: Iterable[str]) -> None:
+        """Forget what is only kept for other runs."""
+        wanted = set(run_uids)
+        for keep in self.keepers:
+            keep(wanted)
+        self._terminal = {uid: at for uid, at in self._terminal.items() if uid in wanted}
+
+    async def _create_owned(self, resource: Resource, run: Body, manifest: Body) -> Body:
+        """Create an object; one of its name that the run owns counts as created.
+
+        Raises:
+            ConflictError: If the object belongs to somebody else.
+        """
+        namespace = run["metadata"]["namespace"]
+        name = manifest["metadata"]["name"]
+        try:
+            return await self._kube.create(resource, namespace, manifest)
+        except AlreadyExistsError as error:
+            found = await self._kube.get(resource, namespace, name)
+            owners = found["metadata"].get("ownerReferences") or ()
+            if any(owner["uid"] == run["metadata"]["uid"] for owner in owners):
+                return found
+            raise ConflictError(
+                f"{resource.kind} {namespace}/{name} exists and does not belong to "
+                f"{run['kind']} {run['metadata']['name']}; delete or rename one of them"
+            ) from error

@@ -1,0 +1,1 @@
+"""What two test files share: builders, stores, servers, models, corpora."""

@@ -1,0 +1,1 @@
+"""Programs that people start: the development cluster, the demo, the bench, the linter."""
