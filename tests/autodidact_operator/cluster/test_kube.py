@@ -40,7 +40,6 @@ from autodidact_operator.errors import (
 from autodidact_operator.process import Parts, build
 from autodidact_operator.settings import Settings
 from tools.cluster.control_plane import Cluster
-from tools.cluster.fixtures import cluster, namespace  # noqa: F401 - until the root conftest has them.
 
 RUNS = run_resource("SelfRewardRun", "selfrewardruns")
 Body = dict[str, Any]
@@ -49,7 +48,7 @@ PATIENCE_S = 20.0
 
 
 @pytest.fixture(scope="module")
-def served(cluster: Cluster) -> Cluster:  # noqa: F811
+def served(cluster: Cluster) -> Cluster:
     """The cluster with our definitions."""
     for definition in crd.definitions().values():
         cluster.kubectl("apply", "--server-side", "-f", "-", input_text=json.dumps(definition))
@@ -93,7 +92,7 @@ def settings(**more: Any) -> Settings:
     return Settings(store="/nowhere", port=0, **more)
 
 
-def run_body(name: str, namespace: str) -> Body:  # noqa: F811
+def run_body(name: str, namespace: str) -> Body:
     """A run as a user writes it."""
     data = {part: {"uri": f"toy://copy/{part}"} for part in ("instructions", "heldOut")}
     return {
@@ -109,7 +108,7 @@ def run_body(name: str, namespace: str) -> Body:  # noqa: F811
     }
 
 
-def job_body(name: str, namespace: str, run: Body | None = None) -> Body:  # noqa: F811
+def job_body(name: str, namespace: str, run: Body | None = None) -> Body:
     """A Job that never starts; with our labels if it belongs to a run."""
     own = {}
     if run:
@@ -149,7 +148,7 @@ async def watching(client: ApiClient, parts: Parts) -> AsyncIterator[Watcher]:
 
 def test_objects_are_created_read_listed_and_deleted(
     play: Callable[[Scene], Any],
-    namespace: str,  # noqa: F811
+    namespace: str,
 ) -> None:
     """The verbs do what they say, and a second create or a second delete has its own error."""
 
@@ -171,7 +170,7 @@ def test_objects_are_created_read_listed_and_deleted(
 
 def test_a_list_is_read_in_pages(
     play: Callable[[Scene], Any],
-    namespace: str,  # noqa: F811
+    namespace: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A LIST of several pages is whole, has a version, and respects labels."""
@@ -196,7 +195,7 @@ def test_a_list_is_read_in_pages(
 
 def test_a_status_is_replaced_as_a_whole(
     play: Callable[[Scene], Any],
-    namespace: str,  # noqa: F811
+    namespace: str,
 ) -> None:
     """A field that the new status lacks is gone, and the spec is left alone."""
 
@@ -216,7 +215,7 @@ def test_a_status_is_replaced_as_a_whole(
 
 def test_a_status_never_reaches_another_run(
     play: Callable[[Scene], Any],
-    namespace: str,  # noqa: F811
+    namespace: str,
 ) -> None:
     """Neither a run created again under the name nor a deleted one takes the status."""
 
@@ -237,7 +236,7 @@ def test_a_status_never_reaches_another_run(
 
 def test_a_malformed_object_is_invalid(
     play: Callable[[Scene], Any],
-    namespace: str,  # noqa: F811
+    namespace: str,
 ) -> None:
     """What the schema refuses is a permanent error with the server's own words."""
 
@@ -253,7 +252,7 @@ def test_a_malformed_object_is_invalid(
 def test_a_missing_right_is_named(
     play: Callable[[Scene], Any],
     served: Cluster,
-    namespace: str,  # noqa: F811
+    namespace: str,
 ) -> None:
     """Somebody without rights learns which verb on what is missing."""
     nobody = served.write_kubeconfig(f"nobody-{secrets.token_hex(3)}", "nobody")
@@ -290,7 +289,7 @@ def test_without_a_cluster_there_is_a_message(
 def test_an_event_shows_with_the_run(
     play: Callable[[Scene], Any],
     served: Cluster,
-    namespace: str,  # noqa: F811
+    namespace: str,
 ) -> None:
     """`kubectl describe` of a run lists the Events that we post."""
 
@@ -309,7 +308,7 @@ def test_an_event_shows_with_the_run(
 def test_a_pods_token_tells_who_reports(
     play: Callable[[Scene], Any],
     served: Cluster,
-    namespace: str,  # noqa: F811
+    namespace: str,
 ) -> None:
     """A token bound to a pod is valid for its audience only, and names the pod."""
 
@@ -334,7 +333,7 @@ def test_a_pods_token_tells_who_reports(
 
 def test_a_real_lease_changes_hands(
     play: Callable[[Scene], Any],
-    namespace: str,  # noqa: F811
+    namespace: str,
 ) -> None:
     """A candidate gets a released Lease, renews it, and a late write of the other is refused."""
 
@@ -361,7 +360,7 @@ def test_a_real_lease_changes_hands(
 
 def test_watches_bring_our_objects_and_leave_no_mark(
     play: Callable[[Scene], Any],
-    namespace: str,  # noqa: F811
+    namespace: str,
 ) -> None:
     """Runs and their Jobs come by watch, foreign Jobs do not, and kopf writes nothing."""
 
@@ -388,7 +387,7 @@ def test_watches_bring_our_objects_and_leave_no_mark(
 
 def test_only_served_namespaces_are_watched(
     play: Callable[[Scene], Any],
-    namespace: str,  # noqa: F811
+    namespace: str,
 ) -> None:
     """A namespaced operator sees runs of its namespace, and the cluster's profiles."""
 
@@ -412,7 +411,7 @@ def test_only_served_namespaces_are_watched(
 
 def test_after_a_list_of_kopfs_own_ghosts_are_purged(
     play: Callable[[Scene], Any],
-    namespace: str,  # noqa: F811
+    namespace: str,
 ) -> None:
     """An object deleted unseen goes away, and its run is looked at, once kopf lists again."""
 
@@ -433,7 +432,7 @@ def test_after_a_list_of_kopfs_own_ghosts_are_purged(
 
 def test_the_process_leads_reconciles_and_stops(
     play: Callable[[Scene], Any],
-    namespace: str,  # noqa: F811
+    namespace: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A whole operator takes the Lease, reconciles a run, and gives the Lease back at its end."""
@@ -462,7 +461,7 @@ def test_the_process_leads_reconciles_and_stops(
     play(scene)
 
 
-async def held_by(kube: Kube, namespace: str, name: str) -> str:  # noqa: F811
+async def held_by(kube: Kube, namespace: str, name: str) -> str:
     """Who holds a Lease."""
     lease = await kube.get(LEASES, namespace, name)
     return str(lease["spec"].get("holderIdentity") or "")
