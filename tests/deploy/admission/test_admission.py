@@ -78,19 +78,20 @@ def test_there_are_enough_cases() -> None:
     assert len({case.body for case in good()}) >= 100
 
 
-@pytest.mark.parametrize("case", hostile(), ids=lambda case: case.name)
-def test_hostile_or_nonsensical_runs_are_refused(door: Door, case: Case) -> None:
-    """The API server refuses the manifest, and its message names what is wrong."""
-    status, message = door.knock(case)
-    assert 400 <= status < 500, (status, message)
-    for words in case.words:
-        assert words in message, message
+def test_hostile_or_nonsensical_runs_are_refused(door: Door) -> None:
+    """The API server refuses each manifest, and its message names what is wrong."""
+    wrong = []
+    for case in hostile():
+        status, message = door.knock(case)
+        if not 400 <= status < 500 or any(words not in message for words in case.words):
+            wrong.append((case.name, status, message, case.words))
+    assert wrong == []
 
 
-@pytest.mark.parametrize("case", good(), ids=lambda case: case.name)
-def test_good_runs_are_taken(door: Door, case: Case) -> None:
+def test_good_runs_are_taken(door: Door) -> None:
     """Whatever is within the limits is created."""
-    assert door.knock(case) == (201, "")
+    answers = {case.name: door.knock(case) for case in good()}
+    assert {name: answer for name, answer in answers.items() if answer != (201, "")} == {}
 
 
 URL = "http://vllm.models:8000/v1"
