@@ -1,4 +1,4 @@
-"""What the documents for contributors name is there."""
+"""What the documents name is there: links, paths and make targets; and there is one version."""
 
 import re
 import tomllib
@@ -10,7 +10,14 @@ from tools.paths import CHART, ROOT
 
 DOCUMENTS = sorted(
     str(path.relative_to(ROOT))
-    for pattern in ("*.md", "docs/**/*.md", "tests/*.md", "crds/*.md", ".github/**/*.md")
+    for pattern in (
+        "*.md",
+        "docs/**/*.md",
+        "tests/*.md",
+        "crds/*.md",
+        "charts/**/*.md",
+        ".github/**/*.md",
+    )
     for path in ROOT.glob(pattern)
 )
 
