@@ -15,12 +15,14 @@ PYTEST_WORKERS ?= 2
 RUN := PYTHONPATH=tests OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python
 PYTEST := $(RUN) -m pytest -n $(PYTEST_WORKERS) --dist loadfile
 
+PACKAGES := autodidact_contract autodidact_store autodidact_operator autodidact_worker
+
 CLUSTER ?= new
 PYTEST_ARGS ?=
 PROOF_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo proof demo-real test test-unit e2e lint format cluster cluster-down bench images generate lock clean
+.PHONY: help venv demo proof demo-real test test-unit coverage e2e lint format cluster cluster-down bench images generate lock clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -52,6 +54,10 @@ test: venv  ## Run every test that needs neither root nor a GPU
 
 test-unit: venv  ## Run the tests that need no cluster, no server and no training
 	$(PYTEST) -m "not cluster and not training" $(PYTEST_ARGS)
+
+coverage: venv  ## Run `make test` and print the share of the code that it runs in its own processes
+	$(RUN) -m tools.cluster tools
+	$(PYTEST) $(addprefix --cov=,$(PACKAGES)) $(PYTEST_ARGS)
 
 e2e: venv  ## Run the tests on a real node; needs root on Debian, installs packages there
 	@test "$$(id -u)" = 0 || { echo "make e2e needs root: it makes namespaces, mounts and cgroups" >&2; exit 1; }
@@ -94,4 +100,4 @@ bench: venv  ## Print the performance figures
 	$(RUN) -m tools.bench
 
 clean:  ## Remove what was installed or written here
-	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) out .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -146,19 +146,6 @@ def _figures(line: str) -> list[str] | None:
     return cells if filled else None
 
 
-def test_every_target_is_there() -> None:
-    """Every make target that the README names exists."""
-    makefile = (ROOT / "Makefile").read_text()
-    for target in set(re.findall(r"`make ([a-z0-9-]+)", README)):
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-
-
-def test_every_link_leads_somewhere() -> None:
-    """Every file that the README links to exists."""
-    for link in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / link).exists(), link
-
-
 def test_bucket_is_the_readmes() -> None:
     """The README's bucket is the one the tests make."""
     assert f"store.bucket={BUCKET} " in README
