@@ -22,7 +22,7 @@ PYTEST_ARGS ?=
 PROOF_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo proof demo-real test test-unit coverage e2e lint format cluster cluster-down bench images generate lock clean
+.PHONY: help venv demo proof demo-real test test-unit test-thorough test-all tools coverage e2e lint format cluster cluster-down bench images generate lock clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -48,16 +48,23 @@ proof: venv  ## Measure both kinds and their controls on the built-in tasks, on 
 demo-real: venv  ## Run both kinds on a real chat model of 135M parameters; up to an hour
 	PYTHONPATH=tests $(BIN)/python -m tools.real
 
-test: venv  ## Run every test that needs neither root nor a GPU
-	$(RUN) -m tools.cluster tools
+test: venv tools  ## Run the tests, but for the thorough ones; some ten minutes on two cores
+	$(PYTEST) -m "not thorough" $(PYTEST_ARGS)
+
+test-unit: venv  ## Run the tests that need no cluster, no server and no training; a minute
+	$(PYTEST) -m "not cluster and not training and not thorough" $(PYTEST_ARGS)
+
+test-thorough: venv tools  ## Run the tests that take long: kills at every step, engines, whole runs
+	$(PYTEST) -m thorough $(PYTEST_ARGS)
+
+test-all: venv tools  ## Run every test that needs neither root nor a GPU
 	$(PYTEST) $(PYTEST_ARGS)
 
-test-unit: venv  ## Run the tests that need no cluster, no server and no training
-	$(PYTEST) -m "not cluster and not training" $(PYTEST_ARGS)
-
-coverage: venv  ## Run `make test` and print the share of the code that it runs in its own processes
+tools: venv
 	$(RUN) -m tools.cluster tools
-	$(PYTEST) $(addprefix --cov=,$(PACKAGES)) $(PYTEST_ARGS)
+
+coverage: venv tools  ## Run `make test` and print the share of the code that it runs in its own processes
+	$(PYTEST) -m "not thorough" $(addprefix --cov=,$(PACKAGES)) $(PYTEST_ARGS)
 
 e2e: venv  ## Run the tests on a real node; needs root on Debian, installs packages there
 	@test "$$(id -u)" = 0 || { echo "make e2e needs root: it makes namespaces, mounts and cgroups" >&2; exit 1; }

@@ -5,6 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tools.lint import mirror
 from tools.paths import ROOT
 
 GENERATED = (ROOT / "crds", ROOT / "charts" / "autodidact-operator" / "files" / "crds")
@@ -12,7 +13,7 @@ GENERATED = (ROOT / "crds", ROOT / "charts" / "autodidact-operator" / "files" / 
 
 def main() -> int:
     """Prints what is wrong; returns 1 if anything is."""
-    complaints = [*_shadowing(), *_drift(), *_addresses()]
+    complaints = [*_shadowing(), *_drift(), *_addresses(), *mirror.complaints()]
     for complaint in complaints:
         print(complaint, file=sys.stderr)
     return 1 if complaints else 0

@@ -36,9 +36,7 @@ def complaints() -> Iterator[str]:
 
 def _is_of(test: Path, module: Path) -> bool:
     name = f"test_{module.stem}"
-    return test.parent == module.parent and (
-        test.stem == name or test.stem.startswith(f"{name}_")
-    )
+    return test.parent == module.parent and (test.stem == name or test.stem.startswith(f"{name}_"))
 
 
 def _acts(path: Path) -> bool:
