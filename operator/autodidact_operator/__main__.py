@@ -21,7 +21,7 @@ from autodidact_store.protocol import Store
 STORE_PATIENCE_S = 8.0
 """Seconds of an outage of the store that one lookup sits through."""
 
-_logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         asyncio.run(process.run(settings, runs, partial(build, settings, sts), store))
     except (OperatorError, StoreError) as error:
         # The sentence says it all; a traceback would bury it.
-        _logger.critical("stopped error=%s message=%s", type(error).__name__, error)
+        log.critical("stopped error=%s message=%s", type(error).__name__, error)
         return 1
     return 0
 
@@ -66,7 +66,7 @@ def _check(store: Store) -> None:
     except ConfigurationError:
         raise
     except StoreError as error:
-        _logger.warning("store not checked error=%s message=%s", type(error).__name__, error)
+        log.warning("store not checked error=%s message=%s", type(error).__name__, error)
 
 
 if __name__ == "__main__":

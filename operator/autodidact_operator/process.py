@@ -38,13 +38,14 @@ from autodidact_operator.web import (
     Server,
     serve,
 )
+from autodidact_store.protocol import Store
 
-MakeReconcile = Callable[[World[Any]], Reconcile]
+MakeReconcile = Callable[[World], Reconcile]
 """Returns what brings a run one step further, given the world it acts in."""
 
 KOPF_EXIT_S = 3.0
 
-_logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +58,14 @@ class Parts:
     queue: WorkQueue[RunKey]
     book: ProgressBook
     recorder: Recorder
-    world: World[Any]
+    world: World
     watches: WatchHealth
     controller: Controller
     elector: Elector | Alone
     kube: kubernetes.Kube
 
 
-def build(settings: Settings, client: ApiClient, runs: Sequence[Resource], store: Any) -> Parts:
+def build(settings: Settings, client: ApiClient, runs: Sequence[Resource], store: Store) -> Parts:
     """Returns the parts; nothing is started."""
     telemetry = Telemetry()
     api = kubernetes.Kube(client, telemetry.request)
@@ -73,7 +74,7 @@ def build(settings: Settings, client: ApiClient, runs: Sequence[Resource], store
     book = ProgressBook()
     recorder = Recorder(api, telemetry, settings.pod_name)
     watches = WatchHealth(cache.resources)
-    world = World[Any](
+    world = World(
         kube=api,
         cache=cache,
         runs=runs,
@@ -109,7 +110,11 @@ def build(settings: Settings, client: ApiClient, runs: Sequence[Resource], store
 
 
 async def run(
-    settings: Settings, runs: Sequence[Resource], make: MakeReconcile, store: Any
+    settings: Settings,
+    runs: Sequence[Resource],
+    make: MakeReconcile,
+    store: Store,
+    stop: asyncio.Event | None = None,
 ) -> None:
     """Operate until SIGTERM or SIGINT.
 
@@ -117,14 +122,15 @@ async def run(
         settings: What the administrator decided.
         runs: The kinds of runs.
         make: Returns what to do with a run.
-        store: The artifact store; the world has it.
+        store: The artifact store.
+        stop: Ends the operator when it is set; SIGTERM and SIGINT set it too.
 
     Raises:
         ConfigError: If there is no cluster.
         LeaseLostError: If another replica may lead by now.
         OperatorError: If the cluster does not let the operator work.
     """
-    stop = asyncio.Event()
+    stop = stop or asyncio.Event()
     _on_signals(stop)
     client = await kubernetes.connect()
     parts = build(settings, client, runs, store)
@@ -134,7 +140,7 @@ async def run(
     finally:
         await server.cleanup()
         await client.close()  # type: ignore[no-untyped-call]  # The client's own gap.
-        _logger.info("stopped")
+        log.info("stopped")
 
 
 def application(parts: Parts) -> web.Application:

@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import aiohttp
 from aiohttp import web
@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from autodidact_contract.task import Progress
 from autodidact_operator.cluster import labels
 from autodidact_operator.cluster.kube import Identity
+from autodidact_operator.cluster.resources import Body
 from autodidact_operator.errors import OperatorError
 from autodidact_operator.telemetry import Telemetry
 
@@ -37,7 +38,7 @@ _POSTS_PER_S, _POSTS_BURST = 1.0, 10.0  # Of one pod; a worker posts every few s
 _FORWARDED = "X-Autodidact-Forwarded"
 _FORWARD_TIMEOUT_S = 5.0
 
-_logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Reviewer(Protocol):
@@ -96,7 +97,7 @@ class Doorman:
         self,
         reviewer: Reviewer,
         audience: str,
-        find_pod: Callable[[str, str], dict[str, Any] | None],
+        find_pod: Callable[[str, str], Body | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reviewer = reviewer
@@ -257,7 +258,7 @@ class Server:
                 },
             )
         except OperatorError as error:
-            _logger.warning("progress not verified error=%s", error)
+            log.warning("progress not verified error=%s", error)
             response = web.Response(status=503, headers={"Retry-After": "5"})
         self._telemetry.progress_posts.labels(str(response.status)).inc()
         return response

@@ -18,7 +18,7 @@ from autodidact_store.errors import (
 )
 from autodidact_store.keys import check_key, check_prefix
 from autodidact_store.protocol import Entry, OnBytes
-from autodidact_store.streams import HashingReader, check_size, digest, save, sync
+from autodidact_store.streams import HashingReader, check_size, save, sync
 
 SCRATCH = ".autodidact-tmp"
 """Folder of files that are still being written; no key may begin with it."""
@@ -97,10 +97,6 @@ class DirectoryStore:
     def stream(self, location: str) -> Iterator[bytes]:
         """Yields the bytes of an object in order, unverified."""
         return self._chunks(location)
-
-    def hash(self, location: str) -> tuple[int, str]:
-        """Returns size and sha256 of an object, read where it is."""
-        return digest(self._chunks(location))
 
     def delete(self, key: str) -> None:
         """Removes an object; it is no error when there is none."""

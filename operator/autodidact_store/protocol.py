@@ -99,14 +99,6 @@ class Store(Protocol):
         """
         ...
 
-    def hash(self, location: str) -> tuple[int, str]:
-        """Returns size and sha256 of an object, read where it is.
-
-        Raises:
-            NotFoundError: There is no such object.
-        """
-        ...
-
     def delete(self, key: str) -> None:
         """Removes an object; it is no error when there is none."""
         ...

@@ -40,7 +40,7 @@ from autodidact_store.pool import (
     unavailable,
 )
 from autodidact_store.protocol import Entry, OnBytes
-from autodidact_store.streams import CHUNK, HashingReader, check_size, digest, save
+from autodidact_store.streams import CHUNK, HashingReader, check_size, save
 
 PART = 16 << 20
 """Bytes of one part of an upload; larger only for objects of more than 156 GiB."""
@@ -203,10 +203,6 @@ class S3Store:
     def stream(self, location: str) -> Iterator[bytes]:
         """Yields the bytes of an object in order, unverified."""
         return self._chunks(location)
-
-    def hash(self, location: str) -> tuple[int, str]:
-        """Returns size and sha256 of an object, read where it is."""
-        return digest(self._chunks(location))
 
     def delete(self, key: str) -> None:
         """Removes an object; it is no error when there is none."""

@@ -13,10 +13,12 @@ from autodidact_contract.api.status import JobStatus, RunStatus
 from autodidact_contract.artifacts import Artifact, stage_key
 from autodidact_contract.task import Input, StageTask
 from autodidact_operator.plan.attempts import over
-from autodidact_operator.plan.decide import FINAL, decide
+from autodidact_operator.plan.decide import decide
 from autodidact_operator.plan.naming import job_name
+from autodidact_operator.plan.problems import Problem
 from autodidact_operator.plan.progression import frontier
 from autodidact_operator.plan.types import (
+    FINAL,
     Decision,
     JobRequest,
     Observed,
@@ -54,7 +56,7 @@ class World:
     now: datetime = builders.NOW
     status: RunStatus = field(default_factory=RunStatus)
     generation: int = 1
-    problem: tuple[str, str] | None = None
+    problem: Problem | None = None
     enlargeable: frozenset[str] = frozenset()
     jobs: dict[str, Job] = field(default_factory=dict)
     store: dict[tuple[str, str], Artifact] = field(default_factory=dict)

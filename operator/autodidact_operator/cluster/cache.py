@@ -9,12 +9,18 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 from autodidact_operator.cluster import labels
-from autodidact_operator.cluster.resources import JOBS, PODS, PROFILES, Resource, RunKey, key_of_run
+from autodidact_operator.cluster.resources import (
+    JOBS,
+    PODS,
+    PROFILES,
+    Body,
+    Resource,
+    RunKey,
+    key_of_run,
+)
 
-Body = dict[str, Any]
 _Location = tuple[str, str]  # Namespace and name.
 
 REMEMBERED_DELETIONS = 8192

@@ -9,17 +9,16 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from autodidact_operator.cluster import labels
 from autodidact_operator.cluster.cache import Cache
-from autodidact_operator.cluster.resources import JOBS, PODS, Resource, RunKey
+from autodidact_operator.cluster.resources import JOBS, PODS, Body, Resource, RunKey
 from autodidact_operator.cluster.watches import WatchHealth
 from autodidact_operator.cluster.workqueue import WorkQueue
 from autodidact_operator.errors import OperatorError, ThrottledError, TransientError
 from autodidact_operator.telemetry import Telemetry
 
-Body = dict[str, Any]
 Reconcile = Callable[[RunKey], Awaitable[float | None]]
 """Brings a run one step further; returns after how many seconds it wants to be called again."""
 
@@ -31,7 +30,7 @@ _PRIME_RETRY_S = 2.0
 _SETTLE_S = 0.2  # kopf lists all kinds at about the same time: answer with one round of LISTs.
 _ENDED = frozenset({"Succeeded", "Failed"})
 
-_logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Lists(Protocol):
@@ -122,7 +121,7 @@ class Controller:
             try:
                 await self.resync()
             except TransientError as error:
-                _logger.warning("cache not primed error=%s retry_s=%s", error, _PRIME_RETRY_S)
+                log.warning("cache not primed error=%s retry_s=%s", error, _PRIME_RETRY_S)
                 await asyncio.sleep(_PRIME_RETRY_S)
             else:
                 self.primed = True
@@ -149,7 +148,7 @@ class Controller:
             try:
                 await self.resync(relisted)
             except OperatorError as error:
-                _logger.warning("resync failed error=%s", error)
+                log.warning("resync failed error=%s", error)
 
     async def lead(self) -> None:
         """Begin to hand out keys, all runs first."""
@@ -203,7 +202,7 @@ class Controller:
         delay = self._queue.retry(key, at_least)
         self._telemetry.retries.labels(type(error).__name__).inc()
         expected = isinstance(error, (OperatorError, TimeoutError))
-        _logger.warning(
+        log.warning(
             "reconcile failed kind=%s namespace=%s name=%s error=%s retry_s=%.1f message=%s",
             *key,
             type(error).__name__,

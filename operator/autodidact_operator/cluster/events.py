@@ -10,10 +10,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 from autodidact_operator.cluster.kube import Kube
-from autodidact_operator.cluster.resources import EVENTS
+from autodidact_operator.cluster.resources import EVENTS, Body
 from autodidact_operator.errors import OperatorError
 from autodidact_operator.telemetry import Telemetry
 
@@ -24,7 +24,7 @@ MAX_MESSAGE = 1024
 """The API server refuses longer messages."""
 
 _COMPONENT = "autodidact"
-_logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 EventType = Literal["Normal", "Warning"]
 
@@ -51,10 +51,10 @@ class Recorder:
         self._instance = instance
         self._clock = clock
         self._posted: OrderedDict[tuple[str, str, str], float] = OrderedDict()
-        self._waiting: asyncio.Queue[dict[str, Any]] = asyncio.Queue(WAITING)
-        self._latest: dict[tuple[str, str, str], dict[str, Any]] = {}  # Of those that wait.
+        self._waiting: asyncio.Queue[Body] = asyncio.Queue(WAITING)
+        self._latest: dict[tuple[str, str, str], Body] = {}  # Of those that wait.
 
-    def record(self, about: dict[str, Any], kind: EventType, reason: str, message: str) -> bool:
+    def record(self, about: Body, kind: EventType, reason: str, message: str) -> bool:
         """Have an Event posted; returns False for a repetition and when too many wait."""
         text = message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 3] + "..."
         if self._is_repetition((about["metadata"]["uid"], reason, text)):
@@ -85,9 +85,9 @@ class Recorder:
         except OperatorError as error:
             # Events are a courtesy: the state is in the run's status.
             self._telemetry.events_dropped.labels(type(error).__name__).inc()
-            _logger.warning("event not posted reason=%s error=%s", event["reason"], error)
+            log.warning("event not posted reason=%s error=%s", event["reason"], error)
 
-    def _joins(self, event: dict[str, Any]) -> bool:
+    def _joins(self, event: Body) -> bool:
         """Returns whether an Event that still waits could take in what another one says."""
         waiting = self._latest.get(_subject(event))
         if waiting is None:
@@ -110,13 +110,11 @@ class Recorder:
         return False
 
 
-def _subject(event: dict[str, Any]) -> tuple[str, str, str]:
+def _subject(event: Body) -> tuple[str, str, str]:
     return event["involvedObject"]["uid"], event["type"], event["reason"]
 
 
-def manifest(
-    about: dict[str, Any], kind: EventType, reason: str, message: str, instance: str
-) -> dict[str, Any]:
+def manifest(about: Body, kind: EventType, reason: str, message: str, instance: str) -> Body:
     """Returns an Event about an object.
 
     The core/v1 form with both old and new fields: every version of `kubectl describe` and

@@ -17,7 +17,7 @@ import aiohttp
 from kubernetes.aio import config as client_config
 from kubernetes.aio.client import ApiClient, Configuration
 
-from autodidact_operator.cluster.resources import TOKEN_REVIEWS, Resource
+from autodidact_operator.cluster.resources import TOKEN_REVIEWS, Body, Resource
 from autodidact_operator.errors import (
     AlreadyExistsError,
     ApiUnavailableError,
@@ -30,13 +30,10 @@ from autodidact_operator.errors import (
     ThrottledError,
 )
 
-Body = dict[str, Any]
-
 FIELD_MANAGER = "autodidact-operator"
 PAGE_SIZE = 500
 REQUEST_TIMEOUT_S = 30.0
 _AUTHENTICATION = ["BearerToken"]
-_MERGE_PATCH = "application/merge-patch+json"
 _APPLY_PATCH = "application/apply-patch+yaml"
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _JSON_PATCH = "application/json-patch+json"
@@ -176,17 +173,6 @@ class Kube:
             OperatorError: As for every request.
         """
         return await self._request("PUT", resource, resource.path(namespace, name), body)
-
-    async def patch(
-        self, resource: Resource, namespace: str | None, name: str, change: Body
-    ) -> Body:
-        """Merge a change into an object (RFC 7386); returns the new one.
-
-        Raises:
-            OperatorError: As for every request.
-        """
-        path = resource.path(namespace, name)
-        return await self._request("PATCH", resource, path, change, content_type=_MERGE_PATCH)
 
     async def apply(self, resource: Resource, namespace: str, body: Body) -> Body:
         """Make an object be what the body says, whether there is one or not (server-side apply).

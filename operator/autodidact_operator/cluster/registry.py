@@ -15,10 +15,10 @@ from kubernetes.aio.client import ApiClient
 
 from autodidact_operator.cluster import labels
 from autodidact_operator.cluster.kube import PAGE_SIZE, authorization
-from autodidact_operator.cluster.resources import JOBS, PODS, Resource
+from autodidact_operator.cluster.resources import JOBS, PODS, Body, Resource
 from autodidact_operator.cluster.watches import WatchHealth
 
-Observe = Callable[[Resource, str | None, dict[str, Any]], None]
+Observe = Callable[[Resource, str | None, Body], None]
 """Takes in the kind of object, the type of event and the object."""
 
 _CHILDREN = frozenset({JOBS, PODS})

@@ -23,11 +23,12 @@ from autodidact_contract.api.status import RunStatus
 from autodidact_contract.base import GROUP, digest
 from autodidact_contract.task import Progress, Result, RunRef
 from autodidact_operator.plan import forking
-from autodidact_operator.plan.decide import FINAL, decide, refused
-from autodidact_operator.plan.forking import NoOrigin
+from autodidact_operator.plan.decide import decide, refused
 from autodidact_operator.plan.naming import job_name
+from autodidact_operator.plan.problems import Problem
 from autodidact_operator.plan.recipes import Recipe, graph_of
 from autodidact_operator.plan.types import (
+    FINAL,
     Decision,
     Event,
     Graph,
@@ -35,11 +36,12 @@ from autodidact_operator.plan.types import (
     Observed,
     ObservedJob,
     ObservedPod,
-    Report,
     Run,
+    StageProgress,
 )
-from autodidact_operator.runs.effects import act, last_status, write_record
+from autodidact_operator.runs.effects import act
 from autodidact_operator.runs.published import Library, quiet
+from autodidact_operator.runs.record import last_status, write_record
 from autodidact_store.protocol import Store
 
 KILL_AFTER_S = 120.0
@@ -164,9 +166,8 @@ class LocalRun:
         library = Library(self.store)
         run = Run(ref=self.ref, spec=self.spec, generation=1, created_at=datetime.now(UTC))
         origin = await asyncio.to_thread(self._origin)
-        if isinstance(origin, NoOrigin):
-            problem = origin.reason, origin.message
-            await act(refused(1, problem, (), self._status, datetime.now(UTC)), self)
+        if isinstance(origin, Problem):
+            await act(refused(1, origin, (), self._status, datetime.now(UTC)), self)
             return self._status
         self._status = self._status.model_copy(update={"origin": origin})
         graph = graph_of(self.recipe, self.spec, self._salt(), origin)
@@ -180,7 +181,7 @@ class LocalRun:
         finally:
             await self._end()
 
-    def _origin(self) -> str | NoOrigin:
+    def _origin(self) -> str | Problem:
         """Returns the artifact that a forked run starts from, by the records in the store."""
         wanted: Origin | None = self.spec.parent
         if wanted is None:
@@ -248,7 +249,7 @@ class LocalRun:
             if late:
                 await asyncio.wait(late)
 
-    # Effects, see reconcile.Effects.
+    # What effects.Effects asks for.
 
     async def create(self, request: JobRequest) -> None:
         """Starts the processes of a Job as soon as there is room."""
@@ -335,7 +336,7 @@ class LocalRun:
             return ""
         return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
 
-    def _progress(self) -> Report | None:
+    def _progress(self) -> StageProgress | None:
         """Returns how far the stage is that a worker told of last."""
         for attempt in reversed(self._attempts.values()):
             if attempt.over:
@@ -345,7 +346,7 @@ class LocalRun:
                 stage = told[-1].stage
                 parts = [p.step / p.total for p in told if p.stage == stage and p.total]
                 share = sum(parts) / max(len(attempt.processes), 1)
-                return Report(stage=stage, fraction=min(share, 1.0))
+                return StageProgress(stage=stage, fraction=min(share, 1.0))
         return None
 
 

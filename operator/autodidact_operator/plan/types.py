@@ -1,8 +1,9 @@
-"""What the planner sees and says. All values are frozen."""
+"""What the planner is given and what it returns. All values are frozen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Literal
 
 from autodidact_contract.api.run import RunSpec
@@ -10,9 +11,13 @@ from autodidact_contract.api.status import RunStatus
 from autodidact_contract.artifacts import Artifact
 from autodidact_contract.stages.registry import AnyStage
 from autodidact_contract.task import Result, RunRef, Task
+from autodidact_operator.plan.problems import Problem
 
 Outcome = Literal["Stop", "Fail", "Warn"]
 ComputeClass = Literal["generate", "train", "default"]
+
+FINAL = ("Succeeded", "Failed")
+"""The phases that a run does not leave."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +83,7 @@ class Line:
         name: What made the model.
         model: Stage that makes it.
         figures: Stage and name of a count or metric, or names of counts for a column of several,
-            by column of ``resources.Iteration``.
+            by column of ``api.status.Iteration``.
     """
 
     iteration: int
@@ -106,8 +111,8 @@ class Graph:
         """Returns the stage of that name."""
         return self.by_name[name]
 
-    @property
-    def by_name(self) -> dict[str, Stage]:
+    @cached_property
+    def by_name(self) -> Mapping[str, Stage]:
         """Stages by name, in order."""
         return {stage.name: stage for stage in self.stages}
 
@@ -163,8 +168,8 @@ class ObservedJob:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
-    """How far a stage is, as its workers told it; ``fraction`` is from 0 to 1."""
+class StageProgress:
+    """How far a stage is, as its workers reported; ``fraction`` is from 0 to 1."""
 
     stage: str
     fraction: float
@@ -187,15 +192,14 @@ class Observed:
 
     Attributes:
         artifacts: What is published, by stage name.
-        problem: Why nothing can be created now (unknown ComputeProfile, store out of reach, ...):
-            a reason and a sentence, or None.
+        problem: Why no Job can be created now, if something hinders that.
         enlargeable: ComputeProfiles with a larger size for what ran out of memory.
     """
 
     jobs: tuple[ObservedJob, ...] = ()
     artifacts: Mapping[str, Artifact] = field(default_factory=dict)
-    progress: Report | None = None
-    problem: tuple[str, str] | None = None
+    progress: StageProgress | None = None
+    problem: Problem | None = None
     enlargeable: frozenset[str] = frozenset()
 
 
@@ -224,10 +228,23 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What to do, in this order: delete, create, write the status, tell."""
+    """What to do, in this order: delete, create, write the status, post the Events.
+
+    Attributes:
+        wake_at: When to decide again if nothing happens before.
+        problem: What hinders the run after this decision.
+    """
 
     status: RunStatus
     create: tuple[JobRequest, ...] = ()
     delete: tuple[str, ...] = ()
     events: tuple[Event, ...] = ()
     wake_at: datetime | None = None
+    problem: Problem | None = None
+
+    @property
+    def look_again_s(self) -> float | None:
+        """Seconds after which a hindered run is to be looked at again; None if nothing hinders it."""
+        if self.problem is None or self.status.phase in FINAL:
+            return None
+        return self.problem.row.look_again_s

@@ -32,6 +32,7 @@ from typing import Any
 from autodidact_contract.artifacts import Artifact, checkpoint_prefix, prefix
 from autodidact_contract.stages.data import Import
 from autodidact_contract.stages.training import Training
+from autodidact_operator.cluster.resources import Body
 from autodidact_operator.plan.naming import job_name
 from autodidact_operator.plan.progression import stage_key_of
 from autodidact_operator.plan.types import Graph, ObservedJob, Run, Stage
@@ -42,7 +43,6 @@ from autodidact_operator.settings import Settings
 from autodidact_store.errors import ConfigurationError, StoreError
 from autodidact_store.sts import MAX_POLICY, Session, TokenService, encoded
 
-Body = dict[str, Any]
 log = logging.getLogger(__name__)
 
 HELD_UP_S = 15.0
@@ -92,7 +92,7 @@ class Lender:
         world: Where the Secrets go, and the clock.
     """
 
-    def __init__(self, service: TokenService, settings: Settings, world: World[Any]) -> None:
+    def __init__(self, service: TokenService, settings: Settings, world: World) -> None:
         self._service = service
         self._settings = settings
         self._world = world
@@ -282,8 +282,7 @@ def _key(stage: Stage, artifacts: Mapping[str, Artifact]) -> str:
 
 def _imported(graph: Graph, stages: Iterable[Stage]) -> list[str]:
     """Returns where in S3 the stages or those they read from import with the Job's credentials."""
-    by_name = graph.by_name
-    near = [near for s in stages for near in (s, *(by_name[name] for name in s.inputs.values()))]
+    near = [near for s in stages for near in (s, *(graph[name] for name in s.inputs.values()))]
     return _once(
         stage.config.uri
         for stage in near

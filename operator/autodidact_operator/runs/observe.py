@@ -9,10 +9,10 @@ from pydantic import ValidationError
 
 from autodidact_contract.task import Result
 from autodidact_operator.cluster import labels
-from autodidact_operator.plan.types import ObservedJob, ObservedPod
+from autodidact_operator.cluster.resources import Body
+from autodidact_operator.plan.types import Graph, ObservedJob, ObservedPod, StageProgress
+from autodidact_operator.progress import Reports, eta, fraction
 from autodidact_operator.runs.jobs import CONTAINER
-
-Body = Mapping[str, Any]
 
 HELD_UP = "ContainerCreating"
 _QUIET = frozenset({"", HELD_UP, "PodInitializing"})
@@ -102,6 +102,23 @@ def jobs(
         for body in bodies
         if _controller(body) == uid and _attempt(body)
     )
+
+
+def progress(reports: Reports, graph: Graph, now: float) -> StageProgress | None:
+    """Returns how far the stage is that was reported last.
+
+    Args:
+        reports: The latest reports of the run.
+        graph: The whole run as a graph; reports of other stages do not count.
+        now: Monotonic seconds, of the clock of the reports.
+    """
+    known = {name: shards for name, shards in reports.items() if name in graph.by_name and shards}
+    if not known:
+        return None
+    last = max(known, key=lambda name: max(report.received_at for report in known[name]))
+    done = fraction(known[last], graph[last].shards)
+    left = eta(known[last], now)
+    return StageProgress(stage=last, fraction=done or 0.0, eta_seconds=left)
 
 
 def _controller(body: Body) -> str:

@@ -8,9 +8,10 @@ import asyncio
 from collections.abc import Collection, Iterable, Mapping
 
 from autodidact_contract.artifacts import Artifact, fold
+from autodidact_operator.plan.problems import Problem
 from autodidact_operator.plan.progression import frontier
 from autodidact_operator.plan.types import Graph, ObservedJob
-from autodidact_store.errors import StoreUnavailableError
+from autodidact_store.errors import StoreError, StoreUnavailableError
 from autodidact_store.protocol import Store
 from autodidact_store.publishing import find, published
 
@@ -105,3 +106,9 @@ def quiet(jobs: Iterable[ObservedJob]) -> frozenset[str]:
         if not ended and not any(pod.phase in ("Succeeded", "Failed") for pod in job.pods):
             busy.add(job.job)
     return frozenset(busy)
+
+
+def problem(error: StoreError) -> Problem:
+    """Returns the problem of a run that met an error of the store."""
+    name = type(error).__name__.removesuffix("Error")
+    return Problem(name if name.startswith("Store") else f"Store{name}", str(error))

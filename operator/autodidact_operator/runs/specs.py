@@ -1,7 +1,6 @@
 """A run object as the planner's run, or a sentence that says why it is none."""
 
 import re
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -10,10 +9,9 @@ from pydantic import ValidationError
 from autodidact_contract.api.referee import Endpoint
 from autodidact_contract.api.run import Source
 from autodidact_contract.task import RunRef
+from autodidact_operator.cluster.resources import Body
 from autodidact_operator.plan.recipes import Recipe
 from autodidact_operator.plan.types import Run
-
-Body = Mapping[str, Any]
 
 
 class RefusedError(Exception):

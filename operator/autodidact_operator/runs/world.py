@@ -9,23 +9,27 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
 
 from autodidact_operator.cluster.cache import Cache, Snapshot
 from autodidact_operator.cluster.events import EventType, Recorder
 from autodidact_operator.cluster.kube import Kube
-from autodidact_operator.cluster.resources import JOBS, SECRETS, SERVICES, Resource, RunKey
+from autodidact_operator.cluster.resources import (
+    JOBS,
+    SECRETS,
+    SERVICES,
+    Body,
+    Resource,
+    RunKey,
+)
 from autodidact_operator.errors import AlreadyExistsError, ConflictError, NotFoundError
 from autodidact_operator.progress import ProgressBook, Reports
 from autodidact_operator.telemetry import Telemetry
+from autodidact_store.protocol import Store
 
-Body = dict[str, Any]
-StoreT = TypeVar("StoreT")
-
-_logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
-class World(Generic[StoreT]):
+class World:
     """Reads from memory, writes to the API server.
 
     Args:
@@ -52,7 +56,7 @@ class World(Generic[StoreT]):
         book: ProgressBook,
         recorder: Recorder,
         telemetry: Telemetry,
-        store: StoreT,
+        store: Store,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._kube = kube
@@ -150,7 +154,7 @@ class World(Generic[StoreT]):
                 resource, metadata["namespace"], metadata["name"], status, uid=metadata["uid"]
             )
         except NotFoundError:
-            _logger.info("run is gone run=%s/%s", metadata["namespace"], metadata["name"])
+            log.info("run is gone run=%s/%s", metadata["namespace"], metadata["name"])
             return False
         self._cache.observe_write(resource, answer)
         return True
