@@ -1,8 +1,8 @@
-"""Keeps the cache true and works the queue: one reconcile per run at a time.
+"""Keeps the cache up to date, and reconciles the runs in the queue, each once at a time.
 
 A watch event changes the cache and puts the run's key into the queue; a worker reconciles the key
 with whatever the cache holds by then. The cache is filled by LISTs before the queue opens and
-compared with LISTs from time to time, so that a missed event costs minutes and not for ever.
+compared with LISTs from time to time, so that a missed event is made up for within minutes.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class Lists(Protocol):
-    """What can list objects; `Kube`, or a fake of it."""
+    """What can list objects: `Kube`, or a fake in a test."""
 
     async def list(
         self, resource: Resource, namespace: str | None = None, labels: str = ""
@@ -44,19 +44,19 @@ class Lists(Protocol):
 
 
 class Bookkeeping(Protocol):
-    """What is kept per run beside the cache; `World`, or a fake of it."""
+    """What is kept per run beside the cache: `World`, or a fake in a test."""
 
     def pod_ended(self, run_uid: str) -> None:
         """Note that a pod of a run was just seen to have ended."""
         ...
 
     def keep(self, run_uids: Iterable[str]) -> None:
-        """Forget what is only kept for other runs."""
+        """Forget what belongs to other runs."""
         ...
 
 
 class Controller:
-    """The run-time around `reconcile`.
+    """Takes in what happens on the cluster, and calls `reconcile` for the runs it concerns.
 
     Args:
         kube: For the LISTs.
@@ -142,7 +142,7 @@ class Controller:
         self._books.keep(self._cache.run_uids())
 
     async def resync_forever(self) -> None:
-        """Resync every so often, and what kopf had to list again at once."""
+        """Resync everything from time to time, and what kopf had to list again at once."""
         while True:
             relisted = await self._wait_for_relist()
             try:
@@ -151,7 +151,7 @@ class Controller:
                 log.warning("resync failed error=%s", error)
 
     async def lead(self) -> None:
-        """Begin to hand out keys, all runs first."""
+        """Open the queue, with every run in it."""
         # A standby's cache may miss what the former leader just wrote.
         await self.prime()
         for key in self._cache.run_keys():

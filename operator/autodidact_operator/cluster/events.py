@@ -1,6 +1,7 @@
-"""Kubernetes Events about runs: posted in the background, each at most once in ten minutes.
+"""Posts Kubernetes Events about runs, in the background.
 
-What is told of a run for one reason before the first of it was posted becomes one Event.
+The same Event is posted at most once in ten minutes. Events that wait to be posted are joined into
+one when they are about the same run and have the same reason.
 """
 
 import asyncio
@@ -30,7 +31,7 @@ EventType = Literal["Normal", "Warning"]
 
 
 class Recorder:
-    """Posts Events without making anybody wait; what cannot be posted is dropped and counted.
+    """Posts Events without making the caller wait. An Event that cannot be posted is dropped.
 
     Args:
         kube: Where to post.
@@ -52,10 +53,12 @@ class Recorder:
         self._clock = clock
         self._posted: OrderedDict[tuple[str, str, str], float] = OrderedDict()
         self._waiting: asyncio.Queue[Body] = asyncio.Queue(WAITING)
-        self._latest: dict[tuple[str, str, str], Body] = {}  # Of those that wait.
+        self._latest: dict[
+            tuple[str, str, str], Body
+        ] = {}  # The newest that waits, by what it is about.
 
     def record(self, about: Body, kind: EventType, reason: str, message: str) -> bool:
-        """Have an Event posted; returns False for a repetition and when too many wait."""
+        """Have an Event posted; returns False if it is a repetition or too many Events wait."""
         text = message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 3] + "..."
         if self._is_repetition((about["metadata"]["uid"], reason, text)):
             return False
@@ -71,7 +74,7 @@ class Recorder:
         return True
 
     async def run(self) -> None:
-        """Post what was recorded, for ever."""
+        """Post the recorded Events, for ever."""
         while True:
             await self.post_next()
 
@@ -83,12 +86,12 @@ class Recorder:
         try:
             await self._kube.create(EVENTS, event["metadata"]["namespace"], event)
         except OperatorError as error:
-            # Events are a courtesy: the state is in the run's status.
+            # Nothing depends on Events: the run's status says the same.
             self._telemetry.events_dropped.labels(type(error).__name__).inc()
             log.warning("event not posted reason=%s error=%s", event["reason"], error)
 
     def _joins(self, event: Body) -> bool:
-        """Returns whether an Event that still waits could take in what another one says."""
+        """Adds an Event's message to one that still waits; returns False if there is none with room."""
         waiting = self._latest.get(_subject(event))
         if waiting is None:
             return False
@@ -117,7 +120,7 @@ def _subject(event: Body) -> tuple[str, str, str]:
 def manifest(about: Body, kind: EventType, reason: str, message: str, instance: str) -> Body:
     """Returns an Event about an object.
 
-    The core/v1 form with both old and new fields: every version of `kubectl describe` and
+    It has the old and the new fields of core/v1, so that every version of `kubectl describe` and
     `kubectl get events` shows its age.
     """
     metadata = about["metadata"]

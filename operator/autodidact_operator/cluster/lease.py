@@ -1,8 +1,8 @@
 """Leader election over a Lease: of several replicas one reconciles, and the others stand by.
 
-Nobody's clock is compared with anybody else's: a lease counts as expired when this process has not
+The clocks of two machines are never compared: a lease counts as expired when this process has not
 seen it change for its duration. Writes carry the resourceVersion, so of two candidates one wins.
-Correctness does not rest on it: two leaders would create the same Jobs under the same names.
+Two leaders at the same time would do no harm: they would create the same Jobs with the same names.
 """
 
 import asyncio
@@ -24,12 +24,12 @@ from autodidact_operator.errors import (
 )
 
 DURATION_S, RENEW_DEADLINE_S, RETRY_S = 15.0, 10.0, 2.0
-"""As every Go controller: a lease lasts 15 s, a leader gives up after 10 s, all try every 2 s."""
+"""As in every Go controller: a lease lasts 15 s, a leader gives up after 10 s, all try every 2 s."""
 
 JITTER = 0.2
 RELEASE_TIMEOUT_S = 2.0
 ADDRESS = "autodidact.dev/address"
-"""Annotation: where the holder serves HTTP, so that others can pass progress reports on."""
+"""Annotation with the holder's HTTP address, to which other replicas pass progress reports on."""
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class LeaseStore(Protocol):
         """Create the lease, or replace the version that the record names; returns it as stored.
 
         Raises:
-            ConflictError: If somebody else was faster.
+            ConflictError: If another candidate was faster.
         """
         ...
 
@@ -96,7 +96,7 @@ class KubeLease:
         """Create the lease, or replace the version that the record names; returns it as stored.
 
         Raises:
-            ConflictError: If somebody else was faster.
+            ConflictError: If another candidate was faster.
             OperatorError: As for every request.
         """
         body = _manifest(record, self._namespace, self._name)
@@ -114,7 +114,7 @@ class Elector:
         address: Where it serves HTTP.
         clock: Monotonic seconds.
         sleep: Waits for some seconds of that clock.
-        noise: Uniform numbers in [0, 1), so that candidates do not try in step.
+        noise: Uniform numbers in [0, 1), so that candidates do not all try at the same moment.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ class Elector:
                 raise LeaseLostError(f"{self._identity} could not renew the lease")
 
     async def release(self) -> None:
-        """Give the lease back, so that another candidate need not wait for its end."""
+        """Give the lease back, so that another candidate need not wait until it expires."""
         if not self.leading or self._observed is None:
             return
         self.leading = False

@@ -1,4 +1,4 @@
-"""Pure: a JobRequest as the manifests of a batch/v1 Job and of what it needs beside it.
+"""Builds the manifests of a batch/v1 Job, its Service and its Secret, without any effect.
 
 Pods pass Pod Security ``restricted``, have no Kubernetes rights, and mount two kinds of secret: the
 store's credentials, and a token that says who they are to the operator's progress endpoint only.
@@ -28,7 +28,10 @@ MASTER_PORT = 29500
 RENDEZVOUS_TIMEOUT_S = 300
 TOKEN_SECONDS = 3600
 SECRET_TYPE = f"{GROUP}/store-credentials"
-"""Type of the Secrets that are ours; a type never changes, so that no other can become one."""
+"""Type of the Secrets that the operator writes.
+
+Kubernetes lets no Secret change its type, so the operator cannot write into any other Secret.
+"""
 
 _SECRETS = "/var/run/secrets/autodidact"
 _TERMINATION_LOG = "/dev/termination-log"
@@ -67,7 +70,7 @@ def manifest(
         request: What to run.
         owner: The run.
         spec: The run's spec.
-        profile: What the named ComputeProfile holds now; later edits do not reach the Job.
+        profile: The ComputeProfile as it is now; later edits do not reach the Job.
         of: The operator's settings.
     """
     pods = _pods(request, profile)
@@ -86,7 +89,7 @@ def manifest(
             "completionMode": "Indexed",
             "completions": pods,
             "parallelism": pods,
-            # Attempts are the planner's: it knows what each failure is charged to.
+            # The planner counts attempts, since it knows what each failure is charged to.
             "backoffLimit": 0,
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": [_fail_at_once()]},
@@ -128,7 +131,7 @@ def service(request: JobRequest, owner: Owner, profile: ComputeProfileSpec) -> B
 
 
 def secret(job: Body, files: Mapping[str, str], expires_at: str) -> Body:
-    """Returns the Secret with a Job's store credentials; it is called like the Job and goes with it.
+    """Returns the Secret with a Job's store credentials; it has the Job's name and ends with it.
 
     Args:
         job: As the API server knows it.
@@ -224,7 +227,7 @@ def _pod(request: JobRequest, own_name: str, profile: ComputeProfileSpec, of: Se
 def _mounted_secrets(
     request: JobRequest, own_name: str, profile: ComputeProfileSpec, of: Settings
 ) -> dict[str, Body]:
-    """Returns the volumes with secrets, by the name of their folder below ``_SECRETS``."""
+    """Returns the volumes with secrets, by the names of their folders below ``_SECRETS``."""
     volumes: dict[str, Body] = {}
     if store := own_name if of.sts_enabled else of.worker_store_secret:
         volumes["store"] = {"secret": {"secretName": store}}
@@ -265,7 +268,7 @@ def _container(
         ],
         "resources": resources,
         "terminationMessagePath": _TERMINATION_LOG,
-        # A program that cannot even start leaves nothing but the log.
+        # A program that cannot even start writes nothing but its log.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
             "allowPrivilegeEscalation": False,

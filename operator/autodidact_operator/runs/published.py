@@ -1,7 +1,7 @@
-"""What is published for a run.
+"""What is published of a run.
 
-Found in the store once, remembered, and asked for again only when something happened that may
-have changed it.
+An artifact that was found once is remembered. For one that was not found, the store is asked again
+only after something that may have published it.
 """
 
 import asyncio
