@@ -41,7 +41,7 @@ from autodidact_operator.web import (
 from autodidact_store.protocol import Store
 
 MakeReconcile = Callable[[World], Reconcile]
-"""Returns what brings a run one step further, given the world it acts in."""
+"""Returns the function that brings a run one step further in a world."""
 
 KOPF_EXIT_S = 3.0
 
@@ -178,7 +178,7 @@ def ill(parts: Parts) -> str:
 
 
 class Intake:
-    """Takes in reports, and has a run looked at when it has news, but not too often."""
+    """Takes in reports, and has their runs reconciled, each once in some seconds at most."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -209,7 +209,7 @@ class Intake:
 async def _operate(
     parts: Parts, client: ApiClient, reconcile: Reconcile, stop: asyncio.Event
 ) -> None:
-    """Fill the cache, watch, lead; until told to stop or until a part fails.
+    """Fill the cache, watch and lead, until told to stop or until a part fails.
 
     Raises:
         OperatorError: What ended a part, or that it ended.
@@ -220,7 +220,7 @@ async def _operate(
         primed.cancel()
         return
     primed.result()
-    # Before kopf starts: at its end it cancels every task that was created after its beginning.
+    # Created before kopf starts, since kopf cancels at its end every task that is younger.
     background = [
         asyncio.create_task(parts.controller.resync_forever(), name="resync"),
         asyncio.create_task(parts.recorder.run(), name="events"),
@@ -282,7 +282,7 @@ async def _shut_down(
 
 
 async def _end(task: asyncio.Task[Any], patience_s: float) -> None:
-    """Wait for a task, then cancel it; what it raised was reported or no longer matters."""
+    """Wait for a task, then cancel it; its error was reported before or no longer matters."""
     await asyncio.wait([task], timeout=patience_s)
     task.cancel()
     await asyncio.wait([task], timeout=1.0)

@@ -1,8 +1,8 @@
-"""A run on one machine: the same graph, decisions, artifacts and workers; a Job is a process.
+"""A run on one machine: the same graph, decisions, artifacts and workers as on a cluster.
 
-What a cluster would do and this does not: images, resources and ComputeProfiles are ignored, and
-attempts are counted from 1 in every invocation. Everything that was published, by an earlier
-invocation or by a run on a cluster with the same store, is adopted.
+A Job is a group of processes here. Images, resources and ComputeProfiles are ignored, and attempts
+are counted from 1 in every invocation. Everything that was published before is adopted, whether by
+an earlier invocation or by a run on a cluster with the same store.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ POLL_S = 0.5
 """Seconds between looks at the workers' progress."""
 
 Observer = Callable[[RunStatus, tuple[Event, ...]], None]
-"""Is shown every new status."""
+"""Called with every new status and the Events that go with it."""
 
 
 class InterruptedRunError(Exception):
@@ -62,7 +62,7 @@ class LocalRun:
         store: Where artifacts go.
         environment: What workers inherit; holds the store's address and credentials.
         parallel: Processes at the same time.
-        observer: Is shown every new status.
+        observer: Called with every new status.
     """
 
     recipe: Recipe
@@ -118,7 +118,7 @@ class LocalRun:
         return forking.find(wanted, self.ref.name, parent)
 
     def _salt(self) -> str:
-        """Imports of locations that may change are looked at again in every invocation."""
+        """Returns the salt of imports whose location may change: every invocation reads them again."""
         return f"{self.ref.uid}/{datetime.now(UTC).isoformat()}"
 
     async def _step(self, graph: Graph, run: Run, library: Library) -> Decision:
@@ -227,14 +227,14 @@ class LocalRun:
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    # Its own group, so that Ctrl-C reaches it through us and only once.
+                    # In a group of its own, so that Ctrl-C does not reach it directly as well.
                     start_new_session=True,
                 )
                 self._changed.set()
                 await shard.process.wait()
             shard.finished_at = datetime.now(UTC)
             if shard.process.returncode:
-                # As in an Indexed Job with no retries of its own: one failure ends them all.
+                # As in an Indexed Job without retries: one failure ends all shards.
                 attempt.signal(signal.SIGTERM)
             self._changed.set()
 
@@ -271,6 +271,6 @@ class LocalRun:
 
 
 def run_ref(kind: str, namespace: str, name: str, spec: Mapping[str, Any]) -> RunRef:
-    """Returns who a local run is: the same manifest is the same run."""
+    """Returns the identity of a local run: the same manifest is the same run."""
     identity = uuid5(NAMESPACE_URL, f"{GROUP}/{kind}/{namespace}/{name}/{digest(spec)}")
     return RunRef(kind=kind, namespace=namespace, name=name, uid=str(identity))

@@ -1,4 +1,4 @@
-"""From which model a forked run starts."""
+"""Finds the model that a forked run starts from."""
 
 from collections.abc import Callable, Collection
 
@@ -9,7 +9,7 @@ from autodidact_operator.plan.types import FINAL
 
 
 def waits_for(run: str, whom: Callable[[str], str]) -> set[str]:
-    """Returns the runs whose models a run waits for, directly or by way of others.
+    """Returns the runs whose models a run waits for, directly or through other runs.
 
     Args:
         run: Its name.
@@ -33,7 +33,7 @@ def find(
         wanted: What ``spec.from`` says.
         own_name: Name of the run that wants it.
         parent: Status of the run that it names; None where there is no such run.
-        others: What ``waits_for`` says of that run.
+        others: The runs that this parent itself waits for; see ``waits_for``.
     """
     if wanted.run == own_name:
         return Problem(

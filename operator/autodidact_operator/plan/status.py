@@ -1,4 +1,4 @@
-"""The run's status from what the planner knows: phase, columns, history and conditions."""
+"""Renders the run's status from what the planner knows: phase, columns, history, conditions."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from autodidact_operator.plan.verdicts import Verdict
 Artifacts = Mapping[str, Artifact]
 
 MAX_BYTES = 32768
-"""Of a status, whatever the number of iterations and shards."""
+"""Largest size of a status as JSON, whatever the number of iterations and shards."""
 
 DEGRADED = "Degraded"
 
@@ -25,7 +25,7 @@ _MESSAGE_LENGTHS = (1024, 256, 64, 16)
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """All that the status shows."""
+    """Everything that the status shows."""
 
     run: Run
     graph: Graph
@@ -40,7 +40,7 @@ class Facts:
 
 
 def render(facts: Facts, before: RunStatus, now: datetime) -> RunStatus:
-    """Returns the new status. Equal input gives an equal status, so that writes can be saved."""
+    """Returns the new status. Equal facts give an equal status, which need not be written again."""
     stage = _current(facts)
     final = facts.verdict.phase in FINAL
     history = _history(facts.graph, facts.artifacts)
@@ -70,7 +70,7 @@ def render(facts: Facts, before: RunStatus, now: datetime) -> RunStatus:
 
 
 def _fitted(status: RunStatus) -> RunStatus:
-    """Returns the status with its messages cut as far as its size asks for."""
+    """Returns the status with its messages cut until it is small enough."""
     for length in _MESSAGE_LENGTHS:
         if len(canonical_json(status.dump())) <= MAX_BYTES:
             break
@@ -89,7 +89,7 @@ def _fitted(status: RunStatus) -> RunStatus:
 def renewed(
     before: RunStatus, verdict: Verdict, generation: int, since: str | None, now: datetime
 ) -> RunStatus:
-    """Returns the status as it was, save for the verdict."""
+    """Returns the status as it was, with another verdict."""
     final = verdict.phase in FINAL
     return RunStatus.model_validate(
         {
@@ -163,7 +163,7 @@ def _short(span: timedelta) -> str:
 
 
 def _model(graph: Graph, artifacts: Artifacts, gates: Sequence[Tripped]) -> str:
-    """Returns the folder of the last model there is that no gate rejects."""
+    """Returns the folder of the last published model that no gate rejects."""
     rejected = {gate.rejected for gate in gates}
     made = [t for t, name in graph.models.items() if name in artifacts and name not in rejected]
     return artifacts[graph.models[max(made)]].folder if made else ""
@@ -270,7 +270,7 @@ def _conditions(
 def _degraded(
     warnings: Sequence[Tripped], status: RunStatus, generation: int, now: datetime
 ) -> tuple[Condition, ...]:
-    """Returns the condition of a run that goes on although something is not as it should be."""
+    """Returns the condition Degraded of a run that goes on with warnings."""
     if not warnings:
         return ()
     said = Verdict(

@@ -29,10 +29,10 @@ class Check:
     nothing; a metric that is a mean of nothing is below every minimum but 0, and above every
     maximum.
 
-    Stop and Fail skip what follows from the stage; Warn is only said, as the condition Degraded.
+    Stop and Fail skip what depends on the stage; Warn only sets the condition Degraded.
 
     Attributes:
-        rejects: The stage's input ``model`` is then none of the run's good ones.
+        rejects: If the check trips, the stage's input ``model`` is not shown as the run's model.
     """
 
     reason: str
@@ -54,9 +54,9 @@ class Stage:
     Attributes:
         name: Unique in the graph, ends in the iteration's number where it has one.
         inputs: Name of the producing stage by input name.
-        after: Stages that must be done first although nothing is read from them.
+        after: Stages that must be done first, although this one reads nothing from them.
         job: Stages of one job run in one process, in graph order.
-        partial: Runs with whatever inputs there are once all others are done or skipped.
+        partial: Runs once all other stages are done or skipped, with the inputs that there are.
     """
 
     name: str
@@ -94,7 +94,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """A whole run, written down before anything ran. Stages are in an order that can be run.
+    """A whole run, known before anything runs. Its stages are in an order in which they can run.
 
     Attributes:
         models: Stage that makes M(t), by t; 1 is the warm-up's.
@@ -122,8 +122,8 @@ class ObservedPod:
     """A pod of one of our Jobs.
 
     Attributes:
-        last_words: The end of its log, where its worker could not say why it ended.
-        reason: Why the kubelet ended or refused it, where that is not its container's doing.
+        last_words: The end of its log, if its worker wrote no result.
+        reason: Why the kubelet ended or refused the pod, if it was not its container that ended.
         message: The same in a sentence.
     """
 
@@ -146,9 +146,9 @@ class ObservedJob:
     """One attempt of one job of the graph.
 
     Attributes:
-        started_at: When it was let go, if that is known: a queue may have held it back for long.
-        suspended: Held back by a queue; waiting there counts neither as start nor as failure.
-        ended: The Job's own verdict, which comes later than its pods'.
+        started_at: When it could begin, if that is known; a queue may have held it back before.
+        suspended: A queue holds it back; the time in the queue does not count.
+        ended: The Job's own condition, which comes later than the ends of its pods.
         stopping: It is being deleted.
         message: Why the Job could not create pods, or why it failed as a whole.
     """
@@ -188,7 +188,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
-    """Everything a decision depends on beside the run.
+    """Everything that a decision depends on, apart from the run.
 
     Attributes:
         artifacts: What is published, by stage name.

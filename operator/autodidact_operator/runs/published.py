@@ -35,15 +35,16 @@ class Library:
     ) -> Mapping[str, Artifact]:
         """Returns what is published, by stage name.
 
-        Each find may make the keys of further stages known, so this goes on until nothing new
-        turns up: a run that was done before, in this namespace, is found whole.
+        The key of a stage follows from its inputs. So what is found makes the keys of further
+        stages known, and the search goes on until it finds nothing more. A run that was done before
+        in this namespace is found as a whole.
 
         Args:
             uid: The run's.
             namespace: The run's.
             graph: The run as a graph; the same for every call with this UID.
-            quiet: Jobs that are at work and have not ended: what they will publish is not
-                asked for again.
+            quiet: Jobs that are at work and have not ended. The store is not asked again for what
+                they will publish.
 
         Raises:
             StoreError: The store does not answer, or not as it should.
@@ -52,36 +53,43 @@ class Library:
         asked = self._asked.setdefault(uid, set())
         seen_now: set[str] = set()
         worked: set[str] = set()  # Jobs of which something new was found.
-        while True:
-            wanted = {
-                name: place
-                for name, place in frontier(graph, known).items()
-                if name not in seen_now and (name not in asked or graph[name].job not in quiet)
-            }
-            if not wanted:
-                return dict(known)
+        while wanted := {
+            name: place
+            for name, place in frontier(graph, known).items()
+            if name not in seen_now and (name not in asked or graph[name].job not in quiet)
+        }:
             whole = {
                 name
                 for name in wanted
                 if graph[name].shards == 1 and (name in asked or graph[name].job in worked)
             }
-            found = await asyncio.gather(
-                *(
-                    self._look(namespace, *place, whole=name in whole)
-                    for name, place in wanted.items()
-                )
-            )
+            new = await self._look_up(namespace, wanted, whole)
             asked.update(wanted)
             seen_now.update(wanted)
-            new = {name: a for name, a in zip(wanted, found, strict=True) if a}
             known.update(new)
             worked.update(graph[name].job for name in new)
+        return dict(known)
 
     def keep(self, uids: Iterable[str]) -> None:
         """Forgets all other runs."""
         wanted = set(uids)
         self._known = {uid: known for uid, known in self._known.items() if uid in wanted}
         self._asked = {uid: asked for uid, asked in self._asked.items() if uid in wanted}
+
+    async def _look_up(
+        self, namespace: str, places: Mapping[str, tuple[str, str]], whole: Collection[str]
+    ) -> dict[str, Artifact]:
+        """Returns the artifacts that are published, by stage name.
+
+        Args:
+            namespace: The run's.
+            places: Kind and key to look for, by stage name.
+            whole: Stages whose artifact is likely there, in one shard.
+        """
+        found = await asyncio.gather(
+            *(self._look(namespace, *place, whole=name in whole) for name, place in places.items())
+        )
+        return {name: a for name, a in zip(places, found, strict=True) if a}
 
     async def _look(self, namespace: str, kind: str, key: str, *, whole: bool) -> Artifact | None:
         try:
@@ -93,7 +101,7 @@ class Library:
             ) from error
 
     def _find(self, namespace: str, kind: str, key: str, *, whole: bool) -> Artifact | None:
-        """Returns an artifact; one that is likely there in one shard takes one request, not two."""
+        """Returns an artifact, None if it is not there; ``whole`` saves a request if it is."""
         manifest = published(self._store, namespace, kind, key, 0, 1) if whole else None
         return fold([manifest]) if manifest else find(self._store, namespace, kind, key)
 
