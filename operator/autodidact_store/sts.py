@@ -176,7 +176,7 @@ def _refusal(url: str, status: int, data: bytes) -> StoreError:
 
 
 def _texts(data: bytes) -> dict[str, str]:
-    """Returns the texts of an answer by their elements' names, whatever namespace they are in."""
+    """Returns the texts of an XML answer by the names of their elements, without namespaces."""
     try:
         root = ElementTree.fromstring(data)  # noqa: S314 - our own server's, as minio-py reads it
     except ElementTree.ParseError:

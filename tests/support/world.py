@@ -26,7 +26,7 @@ from autodidact_operator.plan.types import (
     ObservedPod,
     Run,
 )
-from autodidact_operator.runs.published import quiet
+from autodidact_operator.runs.published import busy
 from support import builders
 
 
@@ -111,7 +111,7 @@ class World:
         current = {name: job.seen for name, job in self.jobs.items()}
         found = tuple({**current, **self.lagging}.values())
         if not self.done:
-            self._look_up(quiet(found))
+            self._look_up(busy(found))
         artifacts = {} if self.done else dict(self.known)
         return Observed(
             jobs=found, artifacts=artifacts, problem=self.problem, enlargeable=self.enlargeable

@@ -190,7 +190,7 @@ class Cache:
             self._index_profiles()
 
     def _delete(self, resource: Resource, body: Body) -> list[RunKey]:
-        """Forget an object for good; one of the same name but another UID stays."""
+        """Forget an object and never take it in again; one of the same name but another UID stays."""
         uid = body["metadata"]["uid"]
         self._deleted[uid] = None
         if len(self._deleted) > REMEMBERED_DELETIONS:

@@ -22,7 +22,7 @@ Bookmarks come every minute, and kopf reconnects after 70 seconds without one.
 
 
 class WatchHealth:
-    """When each watch last received something, and which kinds were listed anew.
+    """When each watch last received something, and which kinds were listed again.
 
     Args:
         resources: The kinds that are watched.

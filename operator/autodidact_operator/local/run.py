@@ -36,7 +36,7 @@ from autodidact_operator.plan.types import (
     StageProgress,
 )
 from autodidact_operator.runs.effects import act
-from autodidact_operator.runs.published import Library, quiet
+from autodidact_operator.runs.published import Library, busy
 from autodidact_operator.runs.record import last_status, write_record
 from autodidact_store.protocol import Store
 
@@ -124,7 +124,7 @@ class LocalRun:
     async def _step(self, graph: Graph, run: Run, library: Library) -> Decision:
         self._changed.clear()
         seen_jobs = tuple(attempt.observed() for attempt in self._attempts.values())
-        artifacts = await library.artifacts(run.ref.uid, run.ref.namespace, graph, quiet(seen_jobs))
+        artifacts = await library.artifacts(run.ref.uid, run.ref.namespace, graph, busy(seen_jobs))
         seen = Observed(jobs=seen_jobs, artifacts=artifacts, progress=self._progress())
         decision = decide(graph, run, seen, self._status, datetime.now(UTC))
         self._events.clear()

@@ -38,13 +38,13 @@ from autodidact_operator.plan.verdicts import (
 def decide(graph: Graph, run: Run, seen: Observed, before: RunStatus, now: datetime) -> Decision:
     """Returns what to do about a run.
 
-    The same arguments give the same decision, in whatever order the Jobs are listed; a decision
-    that was carried out leads to one that creates and deletes nothing, until something happens.
+    The same arguments give the same decision, in whatever order the Jobs are listed. After a
+    decision was carried out, the next one creates and deletes nothing until something happens.
 
     Args:
         graph: The whole run as a graph.
         run: The run object's data.
-        seen: Jobs, published artifacts, progress and hindrances.
+        seen: Jobs, published artifacts, progress, and what hinders the run.
         before: The status as last written.
         now: The time, with its zone.
     """
@@ -222,7 +222,7 @@ def _profile(run: Run, stage: Stage) -> str:
 
 
 def _put_down(entry: Standing) -> Standing:
-    """Returns a job's standing after a suspension: its attempt is over and charged to nobody."""
+    """Returns a job's standing after a suspension: its attempt is over and counts as no failure."""
     books = entry.books.model_copy(update={"counted": entry.books.attempt, "retry_at": None})
     return Standing(state="wait", books=books)
 

@@ -1,4 +1,4 @@
-"""The Events of a step: what is said of a run once, when it happens."""
+"""The Events that a step posts about a run."""
 
 from collections.abc import Mapping
 

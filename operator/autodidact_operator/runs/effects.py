@@ -1,4 +1,4 @@
-"""Carries a decision out, whatever it is carried out on.
+"""Carries a decision out, on a cluster or on one machine.
 
 ``cluster_effects`` does it on a cluster, ``local.run`` on one machine.
 """

@@ -272,7 +272,7 @@ def _document(
 
 
 def stages_of(graph: Graph, job: str) -> list[Stage]:
-    """Returns the stages of a job of the graph; a Job that somebody else made may have none."""
+    """Returns the stages of a job of the graph; a Job that the operator did not create may have none."""
     return [stage for stage in graph.stages if stage.job == job]
 
 

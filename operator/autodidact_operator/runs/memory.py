@@ -1,4 +1,4 @@
-"""What the operator remembers of each run for speed alone; to lose it costs time and nothing else."""
+"""What the operator remembers of each run, only to be faster: if it is lost, nothing goes wrong."""
 
 from collections.abc import Iterable
 
@@ -13,17 +13,17 @@ _DETAIL = ("stage", "progress", "eta", "stages")
 
 
 def only_detail(before: RunStatus, after: RunStatus) -> bool:
-    """Returns whether a status says nothing new that anything rests on.
+    """Returns whether a new status differs only in details, whose write can wait.
 
-    What was done, counted or decided is told at once. That a stage's pod is running now, or how far
-    it is, can wait: on short stages these writes are most of the operator's, and each of them
-    would hold up the next decision.
+    What was done, counted or decided is written at once. Details are that a stage's pod runs now,
+    and how far it is. With short stages they would be most of the operator's writes, and each write
+    would delay the next decision.
     """
     return after.model_copy(update={name: getattr(before, name) for name in _DETAIL}) == before
 
 
 class Memory:
-    """What is remembered per run, for speed alone.
+    """What is remembered of each run.
 
     Args:
         settings: The operator's settings.

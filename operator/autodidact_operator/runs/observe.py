@@ -15,14 +15,14 @@ from autodidact_operator.progress import Reports, eta, fraction
 from autodidact_operator.runs.jobs import CONTAINER
 
 HELD_UP = "ContainerCreating"
-_QUIET = frozenset({"", HELD_UP, "PodInitializing"})
+_USUAL = frozenset({"", HELD_UP, "PodInitializing"})
 """Waiting reasons that every pod has for a moment."""
+
+USUAL_S = 5.0
+"""Seconds for which such a reason is usual. Later it is reported: a missing Secret has no other."""
 
 MAX_LAST_WORDS = 300
 """Characters of a log's last line that are shown."""
-
-QUIET_S = 5.0
-"""Seconds after which such a reason is reported too: where a Secret is missing there is no other."""
 
 _TRACKED = "batch.kubernetes.io/job-tracking"
 """Finalizer of a pod whose end the Job controller has not counted yet."""
@@ -75,7 +75,7 @@ class HeldUp:
         return {"reason": "NoPods", "message": message}
 
     def _for_long(self, since: datetime) -> bool:
-        return (self.now - since).total_seconds() >= QUIET_S
+        return (self.now - since).total_seconds() >= USUAL_S
 
     def causes(self, pod: str) -> str:
         """Returns the usual causes, and the command that shows the real one."""
@@ -94,7 +94,7 @@ def jobs(
         bodies: Jobs that carry the run's label.
         pods: Pods that carry the run's label.
         uid: The run's UID; a Job whose controller is another object is not the run's.
-        held: Finds those that are held up; without it nobody looks for them.
+        held: Finds those that are held up; None: they are not looked for.
     """
     by_job: dict[str, list[Body]] = {}
     for pod in pods:
@@ -134,7 +134,7 @@ def _attempt(body: Body) -> int:
     return int(text) if text.isdecimal() else 0
 
 
-def quiet(jobs: Iterable[ObservedJob]) -> bool:
+def unexplained(jobs: Iterable[ObservedJob]) -> bool:
     """Returns whether a Job or a pod does not begin and no reason is known yet."""
     return any(
         not (job.pods or job.ended or job.message)
@@ -255,7 +255,7 @@ def _phase(status: Body, ended: Body) -> Literal["Pending", "Running", "Succeede
 def _waiting(status: Body, state: Body) -> tuple[str, str]:
     """Returns why a pod does not start: what its container waits for, or the scheduler's reason."""
     waiting = state.get("waiting") or {}
-    if waiting.get("reason", "") not in _QUIET:
+    if waiting.get("reason", "") not in _USUAL:
         return waiting["reason"], waiting.get("message", "")
     for condition in status.get("conditions") or ():
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
@@ -278,7 +278,7 @@ def _result(message: str) -> Result | None:
 
 
 def _last_words(message: str) -> str:
-    """Returns the last line of a container's log, if it is printable: for want of a result."""
+    """Returns the last line of a container's log, empty if it is not printable."""
     lines = [" ".join(line.split()) for line in message.splitlines()]
     last = next((line for line in reversed(lines) if line), "")
     return last[:MAX_LAST_WORDS] if last.isprintable() else ""

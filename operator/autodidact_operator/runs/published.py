@@ -31,7 +31,7 @@ class Library:
         self._asked: dict[str, set[str]] = {}
 
     async def artifacts(
-        self, uid: str, namespace: str, graph: Graph, quiet: Collection[str]
+        self, uid: str, namespace: str, graph: Graph, busy: Collection[str]
     ) -> Mapping[str, Artifact]:
         """Returns what is published, by stage name.
 
@@ -43,7 +43,7 @@ class Library:
             uid: The run's.
             namespace: The run's.
             graph: The run as a graph; the same for every call with this UID.
-            quiet: Jobs that are at work and have not ended. The store is not asked again for what
+            busy: Jobs that are at work and have not ended. The store is not asked again for what
                 they will publish.
 
         Raises:
@@ -56,7 +56,7 @@ class Library:
         while wanted := {
             name: place
             for name, place in frontier(graph, known).items()
-            if name not in seen_now and (name not in asked or graph[name].job not in quiet)
+            if name not in seen_now and (name not in asked or graph[name].job not in busy)
         }:
             whole = {
                 name
@@ -106,14 +106,14 @@ class Library:
         return fold([manifest]) if manifest else find(self._store, namespace, kind, key)
 
 
-def quiet(jobs: Iterable[ObservedJob]) -> frozenset[str]:
+def busy(jobs: Iterable[ObservedJob]) -> frozenset[str]:
     """Returns the jobs that have a Job at work of which no pod has ended."""
-    busy = set()
-    for job in jobs:
-        ended = job.ended or job.stopping
-        if not ended and not any(pod.phase in ("Succeeded", "Failed") for pod in job.pods):
-            busy.add(job.job)
-    return frozenset(busy)
+    return frozenset(
+        job.job
+        for job in jobs
+        if not (job.ended or job.stopping)
+        and not any(pod.phase in ("Succeeded", "Failed") for pod in job.pods)
+    )
 
 
 def problem(error: StoreError) -> Problem:

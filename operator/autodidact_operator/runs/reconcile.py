@@ -28,7 +28,7 @@ from autodidact_operator.runs.cluster_effects import REFUSALS, ClusterEffects, N
 from autodidact_operator.runs.effects import act
 from autodidact_operator.runs.lending import Lender, Planned
 from autodidact_operator.runs.memory import Memory, only_detail
-from autodidact_operator.runs.published import Library, quiet
+from autodidact_operator.runs.published import Library, busy
 from autodidact_operator.runs.record import write_record
 from autodidact_operator.runs.specs import RefusedError
 from autodidact_operator.runs.world import World
@@ -106,7 +106,7 @@ class Reconciler:
             put_off,
             max((decision.wake_at - now).total_seconds(), 0.0) if decision.wake_at else None,
             decision.look_again_s,
-            observe.QUIET_S if observe.quiet(seen_jobs) else None,
+            observe.USUAL_S if observe.unexplained(seen_jobs) else None,
             self._seconds_to_renew(planned, seen_jobs, decision.status),
         )
         return min((seconds for seconds in times if seconds is not None), default=None)
@@ -155,7 +155,7 @@ class Reconciler:
             return planned, None
         try:
             artifacts = await self.library.artifacts(
-                run.ref.uid, run.ref.namespace, graph, quiet(seen_jobs)
+                run.ref.uid, run.ref.namespace, graph, busy(seen_jobs)
             )
             planned = replace(planned, artifacts=artifacts)
             if self.lender:

@@ -103,7 +103,7 @@ def test_what_a_job_made_is_found_without_a_list(tmp_path: Path, body: dict[str,
     library = Library(store)
 
     def look() -> set[str]:
-        found = library.artifacts(run.ref.uid, run.ref.namespace, graph, quiet=())
+        found = library.artifacts(run.ref.uid, run.ref.namespace, graph, busy=())
         return set(asyncio.run(found))
 
     assert look() == set()
