@@ -21,7 +21,7 @@ from autodidact_store.protocol import Store
 STORE_PATIENCE_S = 8.0
 """Seconds of an outage of the store that one lookup sits through."""
 
-_logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLogger().level))
     try:
         settings = Settings.from_environment()
-        # A lookup that hangs must not hold a run back: it is hindered, says so, and looks again.
+        # A lookup must not hang for long: the run's status then says so, and it is tried again.
         store = open_store(settings.store, patience_s=STORE_PATIENCE_S)
         _check(store)
         sts = None
@@ -49,24 +49,26 @@ def main(arguments: list[str] | None = None) -> int:
         runs = [Resource(GROUP, VERSION, recipe.plural, recipe.kind) for recipe in RECIPES]
         asyncio.run(process.run(settings, runs, partial(build, settings, sts), store))
     except (OperatorError, StoreError) as error:
-        # The sentence says it all; a traceback would bury it.
-        _logger.critical("stopped error=%s message=%s", type(error).__name__, error)
+        # The message says what to do; a traceback would hide it.
+        log.critical("stopped error=%s message=%s", type(error).__name__, error)
         return 1
     return 0
 
 
 def _check(store: Store) -> None:
-    """Returns if the store can be relied on, or cannot be asked now: then runs will say so.
+    """Checks that the store never creates an object twice.
+
+    A store that cannot be asked now is no error: the statuses of the runs will say so.
 
     Raises:
-        ConfigurationError: It cannot be relied on.
+        ConfigurationError: It does, so that publishing cannot rely on it.
     """
     try:
         check_create(store)
     except ConfigurationError:
         raise
     except StoreError as error:
-        _logger.warning("store not checked error=%s message=%s", type(error).__name__, error)
+        log.warning("store not checked error=%s message=%s", type(error).__name__, error)
 
 
 if __name__ == "__main__":

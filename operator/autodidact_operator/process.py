@@ -38,13 +38,14 @@ from autodidact_operator.web import (
     Server,
     serve,
 )
+from autodidact_store.protocol import Store
 
-MakeReconcile = Callable[[World[Any]], Reconcile]
-"""Returns what brings a run one step further, given the world it acts in."""
+MakeReconcile = Callable[[World], Reconcile]
+"""Returns the function that brings a run one step further in a world."""
 
 KOPF_EXIT_S = 3.0
 
-_logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +58,14 @@ class Parts:
     queue: WorkQueue[RunKey]
     book: ProgressBook
     recorder: Recorder
-    world: World[Any]
+    world: World
     watches: WatchHealth
     controller: Controller
     elector: Elector | Alone
     kube: kubernetes.Kube
 
 
-def build(settings: Settings, client: ApiClient, runs: Sequence[Resource], store: Any) -> Parts:
+def build(settings: Settings, client: ApiClient, runs: Sequence[Resource], store: Store) -> Parts:
     """Returns the parts; nothing is started."""
     telemetry = Telemetry()
     api = kubernetes.Kube(client, telemetry.request)
@@ -73,7 +74,7 @@ def build(settings: Settings, client: ApiClient, runs: Sequence[Resource], store
     book = ProgressBook()
     recorder = Recorder(api, telemetry, settings.pod_name)
     watches = WatchHealth(cache.resources)
-    world = World[Any](
+    world = World(
         kube=api,
         cache=cache,
         runs=runs,
@@ -109,7 +110,11 @@ def build(settings: Settings, client: ApiClient, runs: Sequence[Resource], store
 
 
 async def run(
-    settings: Settings, runs: Sequence[Resource], make: MakeReconcile, store: Any
+    settings: Settings,
+    runs: Sequence[Resource],
+    make: MakeReconcile,
+    store: Store,
+    stop: asyncio.Event | None = None,
 ) -> None:
     """Operate until SIGTERM or SIGINT.
 
@@ -117,14 +122,15 @@ async def run(
         settings: What the administrator decided.
         runs: The kinds of runs.
         make: Returns what to do with a run.
-        store: The artifact store; the world has it.
+        store: The artifact store.
+        stop: Ends the operator when it is set; SIGTERM and SIGINT set it too.
 
     Raises:
         ConfigError: If there is no cluster.
         LeaseLostError: If another replica may lead by now.
         OperatorError: If the cluster does not let the operator work.
     """
-    stop = asyncio.Event()
+    stop = stop or asyncio.Event()
     _on_signals(stop)
     client = await kubernetes.connect()
     parts = build(settings, client, runs, store)
@@ -134,7 +140,7 @@ async def run(
     finally:
         await server.cleanup()
         await client.close()  # type: ignore[no-untyped-call]  # The client's own gap.
-        _logger.info("stopped")
+        log.info("stopped")
 
 
 def application(parts: Parts) -> web.Application:
@@ -172,7 +178,7 @@ def ill(parts: Parts) -> str:
 
 
 class Intake:
-    """Takes in reports, and has a run looked at when it has news, but not too often."""
+    """Takes in reports, and has their runs reconciled, each once in some seconds at most."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -203,7 +209,7 @@ class Intake:
 async def _operate(
     parts: Parts, client: ApiClient, reconcile: Reconcile, stop: asyncio.Event
 ) -> None:
-    """Fill the cache, watch, lead; until told to stop or until a part fails.
+    """Fill the cache, watch and lead, until told to stop or until a part fails.
 
     Raises:
         OperatorError: What ended a part, or that it ended.
@@ -214,7 +220,7 @@ async def _operate(
         primed.cancel()
         return
     primed.result()
-    # Before kopf starts: at its end it cancels every task that was created after its beginning.
+    # Created before kopf starts, since kopf cancels at its end every task that is younger.
     background = [
         asyncio.create_task(parts.controller.resync_forever(), name="resync"),
         asyncio.create_task(parts.recorder.run(), name="events"),
@@ -276,7 +282,7 @@ async def _shut_down(
 
 
 async def _end(task: asyncio.Task[Any], patience_s: float) -> None:
-    """Wait for a task, then cancel it; what it raised was reported or no longer matters."""
+    """Wait for a task, then cancel it; its error was reported before or no longer matters."""
     await asyncio.wait([task], timeout=patience_s)
     task.cancel()
     await asyncio.wait([task], timeout=1.0)

@@ -1,6 +1,6 @@
-"""What workers report while they work, kept in memory.
+"""Keeps in memory how far workers report to be.
 
-Losing it costs nothing: the next report comes within seconds, and no decision rests on it.
+It does no harm to lose this: the next report comes within seconds, and no decision needs it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from types import MappingProxyType
 from autodidact_contract.task import Progress
 
 MAX_STAGES = 64
-"""Stages kept per run; a worker that makes up names must not fill the memory."""
+"""Stages kept per run, so that a worker with made-up names cannot fill the memory."""
 
 MAX_SHARDS = 1024
 MAX_METRICS = 32
@@ -27,7 +27,7 @@ class Report:
         total: Steps in all; 0 while unknown.
         metrics: What the stage measures.
         shard: Index of the pod that reports.
-        pod_uid: Which pod reports: another attempt starts its own clock.
+        pod_uid: Which pod reports; the pod of another attempt begins a new series.
         received_at: Monotonic seconds.
         first_step: Step of the pod's first report of the stage.
         first_at: When that was.

@@ -1,6 +1,6 @@
-"""What the operator measures of itself, for `/metrics`.
+"""The operator's metrics, for `/metrics`.
 
-Every label has a bounded set of values: kinds, verbs, phases; never the name of a run.
+Every label has a bounded set of values, such as kinds, verbs or phases. No label is a run's name.
 """
 
 from collections import Counter as Tally
@@ -16,7 +16,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-# A second series per counter that nobody reads.
+# Otherwise every counter has a second series, which nobody reads.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _GAP_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 15)

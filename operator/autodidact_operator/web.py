@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import aiohttp
 from aiohttp import web
@@ -22,29 +22,33 @@ from pydantic import ValidationError
 from autodidact_contract.task import Progress
 from autodidact_operator.cluster import labels
 from autodidact_operator.cluster.kube import Identity
+from autodidact_operator.cluster.resources import Body
 from autodidact_operator.errors import OperatorError
 from autodidact_operator.telemetry import Telemetry
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_TOKEN_BYTES = 16 * 1024
 REVIEW_LIFETIME_S = 60.0
-"""A pod that was deleted may report for so long; its reports go to a run that it did belong to."""
+"""Seconds for which a token's review is remembered.
+
+A pod that was deleted may still report for so long. Its reports go to the run that it belonged to.
+"""
 
 MAX_QUEUE_AGE_S = 60.0
 _REMEMBERED = 8192
-_REVIEWS_PER_S, _REVIEWS_BURST = 50.0, 200.0  # What strangers may cost the API server.
+_REVIEWS_PER_S, _REVIEWS_BURST = 50.0, 200.0  # Reviews of unknown tokens, to spare the API server.
 _POSTS_PER_S, _POSTS_BURST = 1.0, 10.0  # Of one pod; a worker posts every few seconds.
 _FORWARDED = "X-Autodidact-Forwarded"
 _FORWARD_TIMEOUT_S = 5.0
 
-_logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Reviewer(Protocol):
-    """What can tell whose token it is; `Kube`, or a fake of it."""
+    """What can say whom a token belongs to: `Kube`, or a fake in a test."""
 
     async def token_review(self, token: str, audiences: list[str]) -> Identity | None:
-        """Returns whose token it is, or None if it is not valid for the audiences."""
+        """Returns whom a token belongs to, or None if it is not valid for the audiences."""
         ...
 
 
@@ -96,7 +100,7 @@ class Doorman:
         self,
         reviewer: Reviewer,
         audience: str,
-        find_pod: Callable[[str, str], dict[str, Any] | None],
+        find_pod: Callable[[str, str], Body | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reviewer = reviewer
@@ -115,7 +119,7 @@ class Doorman:
 
         Raises:
             web.HTTPUnauthorized: If there is no valid token.
-            web.HTTPForbidden: If it is not one of a pod of a run.
+            web.HTTPForbidden: If the token is not that of a run's pod.
             web.HTTPTooManyRequests: If the pod reports too often, or too many unknown tokens come.
             OperatorError: If the token cannot be verified now.
         """
@@ -130,7 +134,7 @@ class Doorman:
         return reporter
 
     async def _identity(self, token: str) -> Identity | None:
-        """Returns whose token it is; the answer is remembered, but never the token."""
+        """Returns whom a token belongs to; the answer is remembered, the token never."""
         name = hashlib.sha256(token.encode()).digest()
         now = self._clock()
         while self._reviews and next(iter(self._reviews.values()))[0] <= now:
@@ -194,7 +198,7 @@ class Probes:
 
 
 class Server:
-    """The routes.
+    """The routes of the operator's HTTP server.
 
     Args:
         probes: What they ask.
@@ -243,7 +247,7 @@ class Server:
         )
 
     async def _progress(self, request: web.Request) -> web.Response:
-        """Take in a report; nothing that happens here can harm anything else."""
+        """Take in a report; whatever is wrong with it becomes an HTTP status."""
         try:
             response = await self._answer(request)
         except web.HTTPException as refusal:
@@ -257,7 +261,7 @@ class Server:
                 },
             )
         except OperatorError as error:
-            _logger.warning("progress not verified error=%s", error)
+            log.warning("progress not verified error=%s", error)
             response = web.Response(status=503, headers={"Retry-After": "5"})
         self._telemetry.progress_posts.labels(str(response.status)).inc()
         return response
@@ -281,7 +285,7 @@ class Server:
         return web.Response(status=204)
 
     async def _forward(self, request: web.Request) -> web.Response:
-        """Pass a report on to the leader, for the Service knows no difference between replicas.
+        """Pass a report on to the leader, since the Service sends reports to any replica.
 
         Raises:
             web.HTTPServiceUnavailable: If there is no leader, or it does not answer.

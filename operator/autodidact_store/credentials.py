@@ -1,4 +1,4 @@
-"""Credentials in a mounted Secret, read again whenever the files change."""
+"""Store credentials from a mounted Secret; they are read again whenever its files change."""
 
 import threading
 import time
@@ -26,14 +26,14 @@ _Stamp = tuple[tuple[int, int, int] | None, ...]
 class FileCredentials(Provider):
     """Reads ``accessKey``, ``secretKey`` and, if there are, ``sessionToken`` and ``expiration``.
 
-    minio-py asks before every request, so a refreshed Secret is used from the next request on,
-    also in the middle of an upload. Temporary credentials that have expired were not renewed in
-    time, because the operator is away: they are waited for, and a retry of the stage can help,
-    which no answer of the server to them would say.
+    minio-py asks before every request, so renewed credentials are used from the next request on,
+    even in the middle of an upload. If temporary credentials have expired, the operator was away and
+    did not renew them: then this waits for new ones. Were expired ones sent, the server would answer
+    with an error that looks as if no retry could help.
 
     Args:
         directory: Where the files are.
-        patience_s: How long to wait for others once those there have expired.
+        patience_s: How long to wait for new ones once those in the files have expired.
     """
 
     def __init__(self, directory: Path, patience_s: float = PATIENCE_S) -> None:
@@ -67,7 +67,7 @@ class FileCredentials(Provider):
                 if self._current is not None and stamp == self._stamp:
                     return self._current
                 current = self._read()
-                # The kubelet swaps the files all at once: those read belong together if none moved.
+                # The kubelet replaces all files at once. If none changed, those read belong together.
                 if stamp == self._look():
                     self._stamp, self._current = stamp, current
                     return current

@@ -1,4 +1,4 @@
-"""A store in a directory: for one machine, tests, and a shared file system with hard links."""
+"""A store in a directory: for one machine, for tests, or on a shared file system with hard links."""
 
 import os
 import secrets
@@ -18,7 +18,7 @@ from autodidact_store.errors import (
 )
 from autodidact_store.keys import check_key, check_prefix
 from autodidact_store.protocol import Entry, OnBytes
-from autodidact_store.streams import HashingReader, check_size, digest, save, sync
+from autodidact_store.streams import HashingReader, check_size, save, sync
 
 SCRATCH = ".autodidact-tmp"
 """Folder of files that are still being written; no key may begin with it."""
@@ -27,8 +27,8 @@ SCRATCH = ".autodidact-tmp"
 class DirectoryStore:
     """Objects as files below a directory that must exist.
 
-    Whole files are written aside, forced to disk, and linked (create) or renamed (replace) into
-    place, so that neither a reader nor a power cut sees half of one.
+    A file is first written whole in another folder and forced to disk. Then it is linked (create)
+    or renamed (replace) into its place. So neither a reader nor a power cut sees half a file.
     """
 
     def __init__(self, root: Path) -> None:
@@ -90,17 +90,13 @@ class DirectoryStore:
         sha256: str,
         on_bytes: OnBytes | None = None,
     ) -> None:
-        """Brings an object into a local file, which appears only when it is right."""
+        """Copies an object into a local file, which appears only if size and digest are right."""
         chunks = self._chunks(location, expected=size)
         save(chunks, path, where=location, size=size, sha256=sha256, on_bytes=on_bytes)
 
     def stream(self, location: str) -> Iterator[bytes]:
-        """Yields the bytes of an object in order, unverified."""
+        """Yields the bytes of an object in order; the caller has to check them."""
         return self._chunks(location)
-
-    def hash(self, location: str) -> tuple[int, str]:
-        """Returns size and sha256 of an object, read where it is."""
-        return digest(self._chunks(location))
 
     def delete(self, key: str) -> None:
         """Removes an object; it is no error when there is none."""
@@ -152,7 +148,7 @@ class DirectoryStore:
 
     @contextmanager
     def _aside(self, key: str, chunks: Iterable[bytes]) -> Iterator[Path]:
-        """A complete temporary file on the disk of the store; gone at the end."""
+        """Yields a complete temporary file on the disk of the store; it is removed at the end."""
         path = self._path(key)
         temporary = self._root / SCRATCH / secrets.token_hex(16)
         with self._translated(key):

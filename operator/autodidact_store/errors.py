@@ -1,4 +1,4 @@
-"""What can go wrong with a store.
+"""The errors of a store.
 
 ::
 
@@ -8,7 +8,7 @@
         |-- AccessDeniedError   wrong or expired credentials, or no right to this object
         |-- BucketMissingError  the bucket or the store's directory does not exist
         |-- NotFoundError       no such object
-        |-- CorruptError        an object is not what was published, or not what its place says
+        |-- CorruptError        an object is not what was published, or does not belong to its key
         |-- TooLargeError       more bytes than the reader allows
         |-- InvalidNameError    a key or file name that a store may not have (also a ValueError)
         `-- ConfigurationError  bad URI, missing endpoint or credentials, wrong certificate
@@ -68,8 +68,8 @@ class TooLargeError(StoreError):
 
 
 class InvalidNameError(StoreError, ValueError):
-    """A key or a file name that no store may have."""
+    """A key or a file name that no store accepts."""
 
 
 class ConfigurationError(StoreError):
-    """The store is not described well enough to be reached."""
+    """The store cannot be used with the given URI, endpoint, credentials or certificates."""

@@ -1,4 +1,4 @@
-"""Which keys a store accepts: those that mean the same in a bucket and in a directory."""
+"""Checks keys: a store accepts those that mean the same in a bucket and in a directory."""
 
 from autodidact_store.errors import ConfigurationError, InvalidNameError
 
@@ -10,7 +10,7 @@ MAX_SEGMENT_BYTES = 255
 
 
 def check_key(key: str) -> str:
-    """Returns the key if a store may have it.
+    """Returns the key if a store accepts it.
 
     Raises:
         InvalidNameError: It is empty, absolute, too long, or has an empty segment, ``.``, ``..``,
@@ -23,7 +23,7 @@ def check_key(key: str) -> str:
 
 
 def check_prefix(prefix: str) -> str:
-    """Returns the prefix if keys can begin with it; the empty one is that of every key.
+    """Returns the prefix if keys can begin with it; every key begins with the empty one.
 
     Raises:
         InvalidNameError: No key can begin with it.

@@ -1,14 +1,14 @@
-"""From a URI and the environment to a store.
+"""Opens the store that a URI names; the environment has its endpoint and credentials.
 
 =============================  ====================================================================
 AWS_ENDPOINT_URL_S3            URL of the server, such as http://minio:9000
 AWS_ENDPOINT_URL_STS           URL of the server's STS, for ``open_sts``
-AWS_ENDPOINT_URL               both, where these are not set
-AWS_REGION                     us-east-1 where not set
+AWS_ENDPOINT_URL               both, if those are not set
+AWS_REGION                     us-east-1 if not set
 AUTODIDACT_STORE_CREDENTIALS   directory with files accessKey, secretKey and perhaps sessionToken
                                and expiration, read again when they change
 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN
-                               where that is not set
+                               if that is not set
 AWS_CA_BUNDLE, SSL_CERT_FILE   trusted authorities instead of the system's
 =============================  ====================================================================
 """
@@ -78,7 +78,7 @@ def open_sts(
     """Returns the STS of the store's server; nothing is asked of it yet.
 
     Args:
-        role_arn: The role whose rights are lent, where the server wants one.
+        role_arn: The role whose rights are lent, if the server wants one.
         environ: As for ``open_store``.
         patience_s: As for ``open_store``.
 
@@ -89,7 +89,7 @@ def open_sts(
     return TokenService(
         _endpoint(environ, "STS"),
         _credentials(environ, patience_s),
-        # Its answers are short: silence says as much as a refused connection.
+        # Its answers are short, so a long silence means that the server is away.
         PatientPool(patience_s, str(certificates) if certificates else None, read_s=patience_s),
         region=_region(environ),
         role_arn=role_arn,
@@ -97,26 +97,26 @@ def open_sts(
 
 
 def check(store: Store, prefix: str = "") -> None:
-    """Returns if the bucket or directory exists and the credentials may list it.
+    """Checks that the bucket or directory exists and that the credentials may list it.
 
     Args:
         store: What to check.
-        prefix: For credentials that may list only below it, such as ``namespace/``.
+        prefix: For credentials that may list only keys with this prefix, such as ``namespace/``.
 
     Raises:
-        StoreError: It cannot be used, and why.
+        StoreError: It cannot be used.
     """
     next(store.entries(prefix), None)
 
 
 def check_create(store: Store) -> None:
-    """Returns if an object is never created twice, on which publishing rests.
+    """Checks that the store never creates an object twice; publishing relies on that.
 
-    A server that does not know conditional writes may ignore that they are conditional, and two
-    attempts of one stage would publish over each other.
+    A server that does not know conditional writes may ignore the condition. Two attempts of one
+    stage would then overwrite each other's manifest.
 
     Raises:
-        StoreError: The store cannot be used, and why.
+        StoreError: The store cannot be used.
     """
     key = f".autodidact-check-{secrets.token_hex(8)}"
     try:

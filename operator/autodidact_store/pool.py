@@ -1,4 +1,4 @@
-"""HTTP that outlasts a short outage of the server: one deadline, growing delays, jitter."""
+"""HTTP requests that are repeated while the server is away: growing delays, one deadline."""
 
 import random
 import ssl
@@ -26,14 +26,14 @@ _LONGEST_DELAY_S = 4.0
 
 
 class Patience:
-    """Delays between tries: doubling, with jitter, until the time since the first one is up."""
+    """The delays between tries: they double, with jitter, until the time is up."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
         self._delay_s = _FIRST_DELAY_S
 
     def wait(self, at_least_s: float = 0.0, sleep: Callable[[float], object] = time.sleep) -> bool:
-        """Sleeps, and returns whether to try again; at once and False when time is up.
+        """Sleeps and returns True if there is time for another try; else returns False at once.
 
         Args:
             at_least_s: What the server asks for.
@@ -48,10 +48,10 @@ class Patience:
 
 
 class PatientPool(urllib3.PoolManager):
-    """A connection pool that repeats requests until they succeed or patience ends.
+    """A connection pool that repeats requests until they succeed or the time is up.
 
-    Every request of S3 may be repeated, except a conditional PUT, for which there is ``once``. A
-    multipart upload whose completion is repeated may be answered with NoSuchUpload.
+    Every S3 request may be repeated, except a conditional PUT: for that there is ``once``. If the
+    completion of a multipart upload is repeated, the answer may be NoSuchUpload.
     """
 
     def __init__(self, patience_s: float, certificates: str | None, read_s: float = READ_S) -> None:
@@ -64,7 +64,7 @@ class PatientPool(urllib3.PoolManager):
         self.patience_s = patience_s
 
     def once(self, method: str, url: str, **options: Any) -> urllib3.BaseHTTPResponse:
-        """Returns the answer to one request, whatever it is.
+        """Sends a request once and returns the answer, whatever its status.
 
         Raises:
             urllib3.exceptions.HTTPError: No answer came.
@@ -78,7 +78,7 @@ class PatientPool(urllib3.PoolManager):
 
         Raises:
             ConfigurationError: The server's certificate is not trusted.
-            StoreUnavailableError: There was none in time.
+            StoreUnavailableError: There was no such answer in time.
         """
         del redirect
         patience = Patience(self.patience_s)
@@ -98,7 +98,7 @@ class PatientPool(urllib3.PoolManager):
 
 
 def unavailable(url: str, reason: object) -> StoreUnavailableError:
-    """Returns the error for a server that did not answer; the URL's query may hold secrets."""
+    """Returns the error for a server that did not answer, without the URL's query: it may be secret."""
     server = url.split("?", maxsplit=1)[0]
     return StoreUnavailableError(
         f"{server}: the store did not serve the request: {reason}; "
@@ -107,7 +107,7 @@ def unavailable(url: str, reason: object) -> StoreUnavailableError:
 
 
 def refuse_certificate(error: HTTPError, url: str) -> None:
-    """Raises the error that a retry cannot help, if this is one.
+    """Raises an error if the request failed for a reason that a retry does not change.
 
     Raises:
         ConfigurationError: The server's certificate is not trusted, or the URL is not one.

@@ -1,4 +1,4 @@
-"""What every store can do.
+"""The interface of every store.
 
 Objects are bytes under a key such as ``team/artifacts/judge-0a1b/0-of-1/manifest.json``. Calls
 block and may be made from any thread; memory does not depend on the size of an object, except for
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 OnBytes = Callable[[int], None]
-"""Told how many further bytes went by; called from the thread that moves them."""
+"""Called with the number of bytes that were just moved, in the thread that moves them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class Store(Protocol):
         ...
 
     def replace(self, key: str, data: bytes) -> None:
-        """Stores a small object, whole or not at all, in place of any other."""
+        """Stores a small object in place of any other of this key, whole or not at all."""
         ...
 
     def read(self, key: str, limit: int) -> bytes:
@@ -63,7 +63,9 @@ class Store(Protocol):
         ...
 
     def upload(self, key: str, path: Path, on_bytes: OnBytes | None = None) -> tuple[int, str]:
-        """Stores a file, read once, whole or not at all, in place of any other.
+        """Stores a file in place of any other object of this key, whole or not at all.
+
+        The file is read once.
 
         Returns:
             Size in bytes and sha256 of what was stored.
@@ -82,7 +84,7 @@ class Store(Protocol):
         sha256: str,
         on_bytes: OnBytes | None = None,
     ) -> None:
-        """Brings an object into a local file, which appears only when it is right.
+        """Copies an object into a local file, which appears only if size and digest are right.
 
         Raises:
             CorruptError: Size or sha256 differ.
@@ -92,15 +94,7 @@ class Store(Protocol):
         ...
 
     def stream(self, location: str) -> Iterator[bytes]:
-        """Yields the bytes of an object in order, unverified: for those who check them on the way.
-
-        Raises:
-            NotFoundError: There is no such object.
-        """
-        ...
-
-    def hash(self, location: str) -> tuple[int, str]:
-        """Returns size and sha256 of an object, read where it is.
+        """Yields the bytes of an object in order; the caller has to check them.
 
         Raises:
             NotFoundError: There is no such object.

@@ -1,8 +1,8 @@
-"""Artifacts on a store: published whole and once, found by kind and key, read with every digest.
+"""Publishes artifacts on a store whole and once, finds them by kind and key, and fetches them.
 
-The bytes of a shard lie in a folder of their own whose name nobody else draws, and its manifest
-is created last. So a twin never overwrites bytes that a manifest describes, and what a killed
-process left behind is not an artifact.
+A process that publishes a shard uploads its files into a folder with a random name, and creates the
+manifest last. So two processes that publish the same shard never overwrite each other's files, and
+the files of a process that was killed are not part of an artifact.
 """
 
 import re
@@ -56,21 +56,21 @@ def publish(
     external: Sequence[File] = (),
     on_bytes: OnBytes | None = None,
 ) -> Manifest:
-    """Publishes one shard, unless somebody has: then the first one's stays.
+    """Publishes one shard, unless it is published already; then the first one stays.
 
     Args:
-        store: Where to.
+        store: Where it goes.
         namespace: The run's.
-        draft: The manifest but for its files.
+        draft: The manifest without its files.
         directory: The files: regular ones, no folders, no links.
         external: Files of the artifact whose bytes are elsewhere and are not copied.
-        on_bytes: Told of the bytes uploaded.
+        on_bytes: Called with the numbers of bytes that were uploaded.
 
     Returns:
-        The manifest that is in the store, this call's or the first one's.
+        The manifest that is in the store: this call's, or the one that was there first.
 
     Raises:
-        InvalidNameError: A file or a part of the key has a name it may not have.
+        InvalidNameError: The name of a file or a part of the key is not allowed.
         TooLargeError: The manifest is larger than its readers allow; use fewer files.
     """
     place = _place(namespace, draft.kind, draft.key, draft.shard, draft.shards)
@@ -104,19 +104,20 @@ def published(
     """Returns the manifest of one shard, or None where it is not published.
 
     Raises:
-        CorruptError: The manifest is not one, or belongs elsewhere.
+        CorruptError: The manifest cannot be read, or belongs to another key.
     """
     _place(namespace, kind, key, shard, shards)
     return _read(store, namespace, kind, key, shard, shards)
 
 
 def manifests(store: Store, namespace: str, kind: str, key: str) -> tuple[Manifest, ...] | None:
-    """Returns the manifests of all shards, or None while there is no complete set.
+    """Returns the manifests of all shards, or None while they are not complete.
 
-    Where sets of several shard counts are complete, it is that of the smallest count.
+    If the artifact is complete in several numbers of shards, the smallest number is taken.
 
     Raises:
-        CorruptError: A manifest is not one, belongs elsewhere, or shares a file name with another.
+        CorruptError: A manifest cannot be read, belongs to another key, or has a file name that
+            another one has.
     """
     return next(_sets(store, namespace, kind, key), None)
 
@@ -141,20 +142,20 @@ def fetch(
     only: Callable[[str], bool] | None = None,
     on_bytes: OnBytes | None = None,
 ) -> Artifact:
-    """Brings the files of an artifact into a directory, each one verified.
+    """Copies the files of an artifact into a directory and checks the digest of each.
 
     Args:
-        store: Where from.
+        store: Where it is.
         namespace: The run's.
         kind: The artifact's.
         key: The artifact's.
         digest: What the artifact's digest must be.
-        into: A directory, made if need be; one level, as in the artifact.
-        only: Which files to bring, by name; all of them without it.
-        on_bytes: Told of the bytes downloaded, from several threads.
+        into: The directory; it is made if it does not exist.
+        only: Says by name which files to copy; None: all of them.
+        on_bytes: Called with the numbers of bytes that were downloaded, from several threads.
 
     Returns:
-        The whole artifact, also when only some files were brought, with what it was made from.
+        The whole artifact, even if only some files were copied, with its inputs and its config.
 
     Raises:
         NotFoundError: The artifact is not published.
@@ -171,14 +172,14 @@ def fetch(
 
     files = [file for manifest in chosen for file in manifest.files]
     _each(bring, [file for file in files if only is None or only(file.path)], _DOWNLOADS)
-    # Shards share their key, and with it these. The planner, which remembers many artifacts, has
-    # no use for them.
+    # All shards have the same inputs and config. ``fold`` leaves them out, since the planner
+    # remembers many artifacts and does not need them.
     origin = {"inputs": chosen[0].inputs, "config": chosen[0].config}
     return fold(chosen).model_copy(update=origin)
 
 
 def _place(namespace: str, kind: str, key: str, shard: int, shards: int) -> str:
-    """Returns the prefix of a shard once every part of it is found harmless."""
+    """Returns the prefix of a shard; refuses parts that could lead out of it."""
     for part in (namespace, kind, key):
         if not _SEGMENT.fullmatch(part):
             raise InvalidNameError(f"not part of an artifact's key: {part!r}")
@@ -188,7 +189,7 @@ def _place(namespace: str, kind: str, key: str, shard: int, shards: int) -> str:
 
 
 def _files(directory: Path, external: Sequence[File]) -> list[Path]:
-    """Returns the files to upload by name; refuses what an artifact may not hold."""
+    """Returns the files to upload, sorted by name; refuses those that an artifact must not have."""
     paths = sorted(directory.iterdir(), key=lambda path: path.name)
     for path in paths:
         if path.is_symlink() or not path.is_file():
@@ -211,16 +212,16 @@ def _upload(store: Store, folder: str, path: Path, on_bytes: OnBytes | None) -> 
 
 
 def _discard(store: Store, keys: Sequence[str]) -> None:
-    """Removes what no manifest describes; what stays behind only takes room."""
+    """Deletes files that no manifest names; those that cannot be deleted only take room."""
     with suppress(StoreError):
         for key in keys:
             store.delete(key)
 
 
 def _sweep(store: Store, place: str, folder: str) -> None:
-    """Removes what killed and slower twins left beside the published files.
+    """Deletes the files that other processes left beside the published ones.
 
-    A twin that is still uploading loses at its manifest anyway.
+    A process that is still uploading cannot create its manifest any more.
     """
     with suppress(StoreError):
         left = [entry.key for entry in store.entries(place)]
@@ -228,7 +229,7 @@ def _sweep(store: Store, place: str, folder: str) -> None:
 
 
 def _sets(store: Store, namespace: str, kind: str, key: str) -> Iterator[tuple[Manifest, ...]]:
-    """Yields the complete sets of manifests by growing number of shards."""
+    """Yields the complete sets of manifests, the smallest number of shards first."""
     _place(namespace, kind, key, 0, 1)
     begin = prefix(namespace, kind, key)
     shards: dict[int, int] = {}
@@ -277,7 +278,7 @@ def _read(
 
 
 def _load(store: Store, namespace: str, kind: str, key: str, shard: int, shards: int) -> Manifest:
-    """Returns a manifest that is what its place says and whose names are harmless."""
+    """Returns a manifest that belongs to its key and whose file names are harmless."""
     location = shard_prefix(namespace, kind, key, shard, shards) + MANIFEST
     where = f"{store.uri}/{location}"
     data = store.read(location, MAX_MANIFEST_BYTES)
@@ -296,7 +297,7 @@ def _load(store: Store, namespace: str, kind: str, key: str, shard: int, shards:
 
 
 def _check_location(namespace: str, file: File) -> None:
-    """Refuses a key of another namespace; a URI is checked by whoever chose it."""
+    """Refuses a key of another namespace; URIs are checked where they are chosen."""
     if "://" in file.location:
         return
     if not check_key(file.location).startswith(f"{namespace}/"):
@@ -310,7 +311,7 @@ def _named(kind: str, key: str, shard: int, shards: int) -> str:
 
 
 def _each(work: Callable[[_In], _Out], items: Sequence[_In], threads: int) -> list[_Out]:
-    """Returns the results in order; after the first error nothing more is begun."""
+    """Returns the results in order; after the first error no further work is begun."""
     with ThreadPoolExecutor(threads) as pool:
         futures = [pool.submit(work, item) for item in items]
         try:

@@ -1,8 +1,8 @@
-"""A store in a bucket of MinIO or any S3 server with conditional PUT.
+"""A store in a bucket of MinIO or of any S3 server with conditional PUT.
 
-minio-py has no public conditional write, so ``create`` presigns a URL with it and sends
-``If-None-Match: *`` itself. The body of an object is read here with ranges, so that a broken
-connection costs only what had not arrived yet.
+minio-py has no public conditional write. So ``create`` only has it presign a URL, and sends
+``If-None-Match: *`` itself. Objects are read in ranges, so that after a broken connection only the
+rest is read again.
 """
 
 import base64
@@ -40,7 +40,7 @@ from autodidact_store.pool import (
     unavailable,
 )
 from autodidact_store.protocol import Entry, OnBytes
-from autodidact_store.streams import CHUNK, HashingReader, check_size, digest, save
+from autodidact_store.streams import CHUNK, HashingReader, check_size, save
 
 PART = 16 << 20
 """Bytes of one part of an upload; larger only for objects of more than 156 GiB."""
@@ -49,10 +49,10 @@ _MAX_PARTS = 10_000
 """S3's limit."""
 
 _PARALLEL_PARTS = 2
-"""Of one upload; minio-py holds up to twice as many parts, and one more, in memory."""
+"""Parts of one upload at a time; minio-py has up to twice as many and one more in memory."""
 
 _TRIES = 8
-"""How often a body whose connection breaks is taken up again, and an upload begun again."""
+"""How often a download is continued after its connection broke, and an upload begun again."""
 
 _PRESIGNED_FOR = timedelta(minutes=15)
 
@@ -83,7 +83,7 @@ _WRONG = frozenset(
     }
 )
 _AGAIN = frozenset({"IncompleteBody", "NoSuchUpload", "RequestTimeout"})
-"""The parts of a multipart upload are gone, or did not arrive: begin again."""
+"""Errors after which an upload is begun again: its parts are gone, or did not arrive."""
 
 
 class S3Store:
@@ -100,13 +100,13 @@ class S3Store:
         certificates: Path | None = None,
         patience_s: float = PATIENCE_S,
     ) -> None:
-        """Describes a bucket; nothing is asked of the server yet.
+        """Opens a bucket without a request to the server.
 
         Args:
             bucket: Its name.
             endpoint: Host, and port where it is not the scheme's.
             credentials: Asked before every request.
-            region: Never looked up, for narrow credentials may not.
+            region: It is never looked up, because narrow credentials do not allow that.
             secure: Whether to speak https.
             certificates: File of trusted authorities instead of the system's.
             patience_s: How long the server may be away before a call gives up.
@@ -129,8 +129,9 @@ class S3Store:
     def create(self, key: str, data: bytes) -> bool:
         """Stores a small object unless there is one already.
 
-        When the answer to a PUT was lost, an object with the very same bytes counts as stored by
-        it; callers that must tell twins apart put something of their own into the bytes.
+        If the answer to a PUT was lost, an object with the same bytes counts as stored by it. A
+        caller that must know which of several callers was first puts something of its own into the
+        bytes.
         """
         where = self._where(key)
         patience = Patience(self._http.patience_s)
@@ -195,18 +196,14 @@ class S3Store:
         sha256: str,
         on_bytes: OnBytes | None = None,
     ) -> None:
-        """Brings an object into a local file, which appears only when it is right."""
+        """Copies an object into a local file, which appears only if size and digest are right."""
         where = self._where(location)
         chunks = self._chunks(location, lambda found: check_size(where, size, found))
         save(chunks, path, where=where, size=size, sha256=sha256, on_bytes=on_bytes)
 
     def stream(self, location: str) -> Iterator[bytes]:
-        """Yields the bytes of an object in order, unverified."""
+        """Yields the bytes of an object in order; the caller has to check them."""
         return self._chunks(location)
-
-    def hash(self, location: str) -> tuple[int, str]:
-        """Returns size and sha256 of an object, read where it is."""
-        return digest(self._chunks(location))
 
     def delete(self, key: str) -> None:
         """Removes an object; it is no error when there is none."""
@@ -245,13 +242,13 @@ class S3Store:
                 if error.code not in _AGAIN or not left:
                     raise
             else:
-                # S3 may answer a completion with 200 and an error, which has no etag.
+                # S3 may answer with status 200 and an error; such an answer has no etag.
                 if written.etag:
                     return
         raise unavailable(self._where(key), "the upload was not completed")
 
     def _chunks(self, location: str, check: Callable[[int], None] | None = None) -> Iterator[bytes]:
-        """Yields the bytes of an object, going on where a connection broke."""
+        """Yields the bytes of an object; after a broken connection it goes on where that broke."""
         bucket, key = split_uri(location) if "://" in location else (self._bucket, location)
         check_key(key)
         done, etag = 0, ""
@@ -277,7 +274,7 @@ class S3Store:
             else:
                 return
             finally:
-                # A body read to its end has given its connection back; any other is closed.
+                # A body that was read to its end has returned its connection; others are closed.
                 answer.close()
                 answer.release_conn()
 
@@ -296,7 +293,7 @@ def _translated(where: str) -> Iterator[None]:
 
 
 def _refusal(answer: urllib3.BaseHTTPResponse, where: str) -> StoreError:
-    """Returns the error in an answer to our own request."""
+    """Returns the error in an answer to a request that this module sent itself."""
     if "xml" in answer.headers.get("content-type", ""):
         return _translation(S3Error.fromxml(answer), where)
     return ConfigurationError(

@@ -1,4 +1,4 @@
-"""Hashing while bytes go by, and files that appear only when they are right."""
+"""Hashes bytes as they are read, and writes files that appear only if their digest is right."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ CHUNK = 1 << 20
 
 
 class HashingReader:
-    """Reads a file and hashes what it returns.
+    """Reads a file and hashes the bytes that it returns.
 
     Attributes:
         size: Bytes returned since the beginning or the last ``rewind``.
@@ -38,7 +38,7 @@ class HashingReader:
         data = self._file.read(amount)
         self._hash.update(data)
         self.size += len(data)
-        # Bytes that are read again after a failed try are not told again.
+        # Bytes that are read again after a failed try are not reported again.
         if self._on_bytes is not None and self.size > self._told:
             self._on_bytes(self.size - self._told)
             self._told = self.size
@@ -76,7 +76,7 @@ def save(
     """Writes a file under a temporary name and renames it once size and sha256 are right.
 
     Raises:
-        CorruptError: They are not; there is no file then, or the one that was there before.
+        CorruptError: They are wrong; the file is then not there, or as it was before.
         OSError: The file cannot be written.
     """
     temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.part")
@@ -101,7 +101,7 @@ def check_size(where: str, expected: int, found: int) -> None:
 
 
 def shown(size: int, sha256: str) -> str:
-    """Returns size and digest as an error message shows them."""
+    """Returns size and digest as the text of an error message."""
     return f"{size} bytes with sha256 {sha256}"
 
 

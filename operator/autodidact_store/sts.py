@@ -1,7 +1,7 @@
-"""Credentials for a while and for a part of the store: AssumeRole with a session policy.
+"""Temporary credentials for a part of the store, by AssumeRole with a session policy.
 
-minio-py's provider for this never asks for less than an hour and cannot sign with credentials that
-are temporary themselves, so the one request is made here.
+The request is made here and not by minio-py: its provider never asks for less than an hour, and it
+cannot sign with credentials that are temporary themselves.
 """
 
 import json
@@ -34,10 +34,10 @@ _DENIED = frozenset({401, 403})
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """Temporary credentials; shown without what must not be seen.
+    """Temporary credentials; their ``repr`` hides what is secret.
 
     Attributes:
-        expires_at: When the server no longer takes them, with its zone.
+        expires_at: When they end, with its zone.
     """
 
     access_key: str
@@ -46,7 +46,7 @@ class Session:
     expires_at: datetime
 
     def files(self) -> dict[str, str]:
-        """Returns them as ``FileCredentials`` reads them, by the names of the files."""
+        """Returns the contents of the files that ``FileCredentials`` reads, by file name."""
         return {
             ACCESS_KEY: self.access_key,
             SECRET_KEY: self.secret_key,
@@ -62,8 +62,8 @@ class TokenService:
         endpoint: Its URL, split.
         credentials: Whose rights are lent; asked before every request.
         http: The connections to it.
-        region: Of the signature.
-        role_arn: The role to assume; AWS wants one, MinIO takes no notice of it.
+        region: The region that the signature names.
+        role_arn: The role to assume; AWS wants one, MinIO ignores it.
     """
 
     def __init__(
@@ -91,13 +91,13 @@ class TokenService:
 
         Args:
             policy: An IAM policy document, ``MAX_POLICY`` characters of JSON at most.
-            duration_s: How long they are good for; servers want at least 900.
+            duration_s: How long they are valid; servers want at least 900.
             name: What the server's own log calls the session: 2 to 64 letters, digits and dashes.
 
         Raises:
             AccessDeniedError: The lender may not assume the role, or its credentials are wrong.
-            ConfigurationError: The policy is too long, the server has no STS, or it does not take
-                the request.
+            ConfigurationError: The policy is too long, the server has no STS, or it refuses the
+                request.
             StoreUnavailableError: It did not answer in time.
         """
         document = encoded(policy)
@@ -144,7 +144,7 @@ class TokenService:
 
 
 def encoded(policy: Mapping[str, Any]) -> str:
-    """Returns a policy as it is sent."""
+    """Returns a policy as the JSON text that is sent."""
     return json.dumps(policy, separators=(",", ":"))
 
 
@@ -157,7 +157,7 @@ def _session(url: str, data: bytes) -> Session:
     except ValueError:
         expires_at = None
     if not (key and secret and token and expires_at and expires_at.tzinfo):
-        # Not what it did answer: that may hold a secret.
+        # The answer is not quoted, since it may hold a secret.
         raise ConfigurationError(f"{url} does not answer like an STS; check the endpoint")
     return Session(access_key=key, secret_key=secret, session_token=token, expires_at=expires_at)
 
@@ -176,7 +176,7 @@ def _refusal(url: str, status: int, data: bytes) -> StoreError:
 
 
 def _texts(data: bytes) -> dict[str, str]:
-    """Returns the texts of an answer by their elements' names, whatever namespace they are in."""
+    """Returns the texts of an XML answer by the names of their elements, without namespaces."""
     try:
         root = ElementTree.fromstring(data)  # noqa: S314 - our own server's, as minio-py reads it
     except ElementTree.ParseError:

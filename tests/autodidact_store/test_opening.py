@@ -12,6 +12,7 @@ from autodidact_store import (
     check,
     open_store,
 )
+from autodidact_store.streams import digest
 
 KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
 SERVER = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9000"}
@@ -113,4 +114,4 @@ def test_unfinished_files_are_not_objects(tmp_path: Path) -> None:
 def test_directory_cannot_read_from_a_server(tmp_path: Path) -> None:
     """A location on a server is refused by a directory store with the remedy."""
     with pytest.raises(ConfigurationError, match="S3 server"):
-        open_store(str(tmp_path), {}).hash("s3://inputs/model")
+        digest(open_store(str(tmp_path), {}).stream("s3://inputs/model"))

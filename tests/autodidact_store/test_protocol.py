@@ -18,6 +18,7 @@ from autodidact_store import (
     TooLargeError,
     check,
 )
+from autodidact_store.streams import digest
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 """sha256 of b"abc", from FIPS 180-2."""
@@ -75,7 +76,7 @@ def test_missing_objects_are_not_found(store: Store, tmp_path: Path) -> None:
     """Reading, downloading and hashing what is not there name it."""
     for attempt in (
         lambda: store.read("no/such", 9),
-        lambda: store.hash("no/such"),
+        lambda: digest(store.stream("no/such")),
         lambda: store.download("no/such", tmp_path / "x", size=0, sha256=NOTHING),
     ):
         with pytest.raises(NotFoundError, match="no/such"):
@@ -125,7 +126,7 @@ def test_dangerous_keys_are_refused(store: Store, tmp_path: Path, key: str) -> N
         lambda: store.read(key, 1),
         lambda: store.upload(key, file),
         lambda: store.download(key, tmp_path / "x", size=3, sha256=ABC),
-        lambda: store.hash(key),
+        lambda: digest(store.stream(key)),
         lambda: store.delete(key),
     ):
         with pytest.raises(InvalidNameError):
@@ -140,7 +141,7 @@ def test_files_come_back(store: Store, tmp_path: Path, name: str, data: bytes, s
     """A file, also an empty one, is uploaded with its digest, hashed in place and downloaded."""
     (tmp_path / "file").write_bytes(data)
     assert store.upload(f"a/{name}", tmp_path / "file") == (len(data), sha256)
-    assert store.hash(f"a/{name}") == (len(data), sha256)
+    assert digest(store.stream(f"a/{name}")) == (len(data), sha256)
     store.download(f"a/{name}", tmp_path / name, size=len(data), sha256=sha256)
     assert (tmp_path / name).read_bytes() == data
 
@@ -176,7 +177,7 @@ def test_memory_does_not_grow_with_the_file(store: Store, tmp_path: Path) -> Non
 def test_location_outside_of_the_store(backend: Any, store: Store, tmp_path: Path) -> None:
     """An object beside the store is hashed and downloaded where it is, by its URI."""
     location = backend.beside("input.jsonl", b"abc")
-    assert store.hash(location) == (3, ABC)
+    assert digest(store.stream(location)) == (3, ABC)
     store.download(location, tmp_path / "input", size=3, sha256=ABC)
     assert (tmp_path / "input").read_bytes() == b"abc"
 

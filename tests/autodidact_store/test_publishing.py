@@ -26,6 +26,7 @@ from autodidact_store import (
     publish,
     published,
 )
+from autodidact_store.streams import digest
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 KEY = "0123456789abcdef"
@@ -245,7 +246,7 @@ def test_external_files_are_fetched_from_where_they_are(backend: Any, tmp_path: 
     """A file that was not copied has its place in the digest and is fetched from its URI."""
     store = backend.open()
     location = backend.beside("weights", b"abc")
-    size, sha256 = store.hash(location)
+    size, sha256 = digest(store.stream(location))
     file = File(path="model.safetensors", size=size, sha256=sha256, location=location)
     publish(store, "team", draft(), folder(tmp_path / "s", config__json=b"{}"), [file])
     artifact = find(store, "team", "judge", KEY)

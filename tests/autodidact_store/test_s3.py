@@ -32,6 +32,7 @@ from autodidact_store import (
     publish,
 )
 from autodidact_store.opening import open_sts
+from autodidact_store.streams import digest
 from autodidact_store.sts import Session
 from support.faulty_proxy import FaultyProxy
 
@@ -98,7 +99,11 @@ def mount(folder: Path, session: Session, expires_at: datetime | None = None) ->
 def test_wrong_credentials_are_denied(bucket: Any, environ: dict[str, str]) -> None:
     """Credentials that the server does not know are an error of their own, without a retry."""
     store = bucket.open(**environ)
-    for attempt in (lambda: check(store), lambda: store.create("a", b""), lambda: store.hash("a")):
+    for attempt in (
+        lambda: check(store),
+        lambda: store.create("a", b""),
+        lambda: digest(store.stream("a")),
+    ):
         with pytest.raises(AccessDeniedError, match="credentials") as caught:
             attempt()
         assert not caught.value.retry
@@ -180,7 +185,9 @@ def test_server_restarted_during_an_upload(bucket: Any, tmp_path: Path) -> None:
     store = bucket.open()
     described = store.upload("large", tmp_path / "large", restart)
     assert restarted.is_set()
-    assert described == (len(data), hashlib.sha256(data).hexdigest()) == store.hash("large")
+    assert (
+        described == (len(data), hashlib.sha256(data).hexdigest()) == digest(store.stream("large"))
+    )
 
 
 def test_broken_download_goes_on(bucket: Any, proxy: FaultyProxy, tmp_path: Path) -> None:
@@ -220,7 +227,7 @@ def test_object_replaced_during_a_read_is_noticed(bucket: Any, proxy: FaultyProx
     store = bucket.open()
     store.replace("input", bytes(4 * MIB))
     proxy.cut_after = [2 * MIB]
-    chunks = bucket.open(**through(proxy))._chunks("input")
+    chunks = bucket.open(**through(proxy)).stream("input")
     next(chunks)
     store.replace("input", b"x" * 4 * MIB)
     with pytest.raises(StoreUnavailableError, match="PreconditionFailed"):
@@ -249,7 +256,7 @@ def test_lost_answers_to_an_upload(
     told: list[int] = []
     described = bucket.open(**through(proxy)).upload("large", tmp_path / "large", told.append)
     assert not proxy.lose
-    assert described == bucket.open().hash("large")
+    assert described == digest(bucket.open().stream("large"))
     assert sum(told) == len(data)
 
 
@@ -262,7 +269,7 @@ def test_lost_answer_to_a_completion(bucket: Any, proxy: FaultyProxy, tmp_path: 
 
     described = bucket.open(**through(proxy)).upload("large", tmp_path / "large", completion_next)
     assert not proxy.lose
-    assert described == bucket.open().hash("large")
+    assert described == digest(bucket.open().stream("large"))
 
 
 @pytest.fixture
@@ -330,7 +337,7 @@ def test_credentials_rotated_during_an_upload(minio_bucket: Any, tmp_path: Path)
     described = store.upload(
         "team/large", tmp_path / "large", lambda _: mount(secret, scoped(minio_bucket, "team/"))
     )
-    assert described == minio_bucket.open().hash("team/large")
+    assert described == digest(minio_bucket.open().stream("team/large"))
 
 
 def test_stage_credentials_are_enough(minio_bucket: Any, tmp_path: Path) -> None:

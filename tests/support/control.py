@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from autodidact_contract.base import GROUP, VERSION
 from autodidact_operator.cluster import labels
-from autodidact_operator.cluster.resources import Resource, run_resource
+from autodidact_operator.cluster.resources import Body, Resource
 
-RUNS = run_resource("SelfRewardRun", "selfrewardruns")
-Body = dict[str, Any]
+RUNS = Resource(GROUP, VERSION, "selfrewardruns", "SelfRewardRun")
 Play = Callable[[Coroutine[Any, Any, Any]], Any]
 """Runs a coroutine on a clock that does not wait."""
 

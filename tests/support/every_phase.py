@@ -6,6 +6,7 @@ from typing import Any
 from autodidact_contract.api.run import RunSpec
 from autodidact_contract.api.status import RunStatus
 from autodidact_operator.plan.decide import decide
+from autodidact_operator.plan.problems import Problem
 from autodidact_operator.plan.types import Observed
 from support import builders
 
@@ -38,7 +39,9 @@ def _statuses(of: RunSpec, tripped: Mapping[str, Mapping[str, float]]) -> dict[s
     warned = builders.published(builders.graph(of), **tripped)
     partly = dict(list(warned.items())[:-1])
     return {
-        "hindered": _status(of, problem=("StoreUnavailable", "s3://autodidact does not answer")),
+        "hindered": _status(
+            of, problem=Problem("StoreUnavailable", "s3://autodidact does not answer")
+        ),
         "begun": _status(of),
         "running": _status(of, begun, jobs=(_WORKING,)),
         "suspended": _status(suspended, begun, jobs=(_WORKING,)),

@@ -13,10 +13,12 @@ from autodidact_contract.api.status import JobStatus, RunStatus
 from autodidact_contract.artifacts import Artifact, stage_key
 from autodidact_contract.task import Input, StageTask
 from autodidact_operator.plan.attempts import over
-from autodidact_operator.plan.decide import FINAL, decide
+from autodidact_operator.plan.decide import decide
 from autodidact_operator.plan.naming import job_name
+from autodidact_operator.plan.problems import Problem
 from autodidact_operator.plan.progression import frontier
 from autodidact_operator.plan.types import (
+    FINAL,
     Decision,
     JobRequest,
     Observed,
@@ -24,7 +26,7 @@ from autodidact_operator.plan.types import (
     ObservedPod,
     Run,
 )
-from autodidact_operator.runs.published import quiet
+from autodidact_operator.runs.published import busy
 from support import builders
 
 
@@ -54,7 +56,7 @@ class World:
     now: datetime = builders.NOW
     status: RunStatus = field(default_factory=RunStatus)
     generation: int = 1
-    problem: tuple[str, str] | None = None
+    problem: Problem | None = None
     enlargeable: frozenset[str] = frozenset()
     jobs: dict[str, Job] = field(default_factory=dict)
     store: dict[tuple[str, str], Artifact] = field(default_factory=dict)
@@ -109,7 +111,7 @@ class World:
         current = {name: job.seen for name, job in self.jobs.items()}
         found = tuple({**current, **self.lagging}.values())
         if not self.done:
-            self._look_up(quiet(found))
+            self._look_up(busy(found))
         artifacts = {} if self.done else dict(self.known)
         return Observed(
             jobs=found, artifacts=artifacts, problem=self.problem, enlargeable=self.enlargeable

@@ -1,20 +1,26 @@
 """What the operator knows of the cluster: runs, their Jobs and Pods, and the ComputeProfiles.
 
-Fed by watches, by whole LISTs and by the operator's own writes, in any order: a newer version of
-an object is never overwritten by an older one, and an object seen deleted never comes back.
-Objects are kept without what nobody reads, above all managedFields and pod templates.
+The cache is filled by watches, by LISTs and by the answers to the operator's own writes, in any
+order. An older version of an object never replaces a newer one, and an object that was deleted
+never comes back. Fields that nobody reads are dropped, above all managedFields and pod templates.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 from autodidact_operator.cluster import labels
-from autodidact_operator.cluster.resources import JOBS, PODS, PROFILES, Resource, RunKey, key_of_run
+from autodidact_operator.cluster.resources import (
+    JOBS,
+    PODS,
+    PROFILES,
+    Body,
+    Resource,
+    RunKey,
+    key_of_run,
+)
 
-Body = dict[str, Any]
 _Location = tuple[str, str]  # Namespace and name.
 
 REMEMBERED_DELETIONS = 8192
@@ -34,7 +40,7 @@ _CONTAINER_LISTS = ("containerStatuses", "initContainerStatuses")
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """All that a decision about one run rests on. The bodies are shared: never change them.
+    """All objects that a decision about one run needs. They are the cache's own: never change them.
 
     Attributes:
         run: The run's object.
@@ -114,7 +120,7 @@ class Cache:
         )
 
     def apply(self, resource: Resource, event: str | None, body: Body) -> list[RunKey]:
-        """Take in a watch event; returns the runs it changes something for.
+        """Take in a watch event; returns the runs that are to be looked at again.
 
         Args:
             resource: What kind of object it is.
@@ -127,7 +133,7 @@ class Cache:
         if body["metadata"]["uid"] in self._deleted or not _is_newer(body, current):
             return []
         if current is not None:
-            self._remove(resource, current)  # Its UID or its labels may differ.
+            self._remove(resource, current)  # Its UID or its labels may be others now.
         self._store(resource, body)
         if current is not None and _is_alike(body, current):
             return []
@@ -136,9 +142,9 @@ class Cache:
     def replace(
         self, resource: Resource, items: Iterable[Body], version: str, namespace: str | None = None
     ) -> list[RunKey]:
-        """Take in a whole LIST; returns the runs for which it differs from what was known.
+        """Take in a LIST; returns the runs for which it differs from what was known.
 
-        Objects that the LIST does not have are dropped, unless they are newer than the LIST.
+        Objects that are not in the LIST are dropped, unless they are newer than the LIST.
 
         Args:
             resource: What was listed.
@@ -159,11 +165,11 @@ class Cache:
         return list(affected)
 
     def observe_write(self, resource: Resource, body: Body) -> None:
-        """Take in what the API server answered to a write of our own."""
+        """Take in an object as the API server answered to the operator's own write."""
         self.apply(resource, "MODIFIED", body)
 
     def observe_delete(self, resource: Resource, body: Body) -> None:
-        """Take in that an object of this UID is gone by a delete of our own."""
+        """Take in that the operator deleted an object."""
         self._delete(resource, body)
 
     def sizes(self) -> dict[str, int]:
@@ -184,7 +190,7 @@ class Cache:
             self._index_profiles()
 
     def _delete(self, resource: Resource, body: Body) -> list[RunKey]:
-        """Forget an object for good; one of the same name but another UID stays."""
+        """Forget an object and never take it in again; one of the same name but another UID stays."""
         uid = body["metadata"]["uid"]
         self._deleted[uid] = None
         if len(self._deleted) > REMEMBERED_DELETIONS:
@@ -224,7 +230,7 @@ class Cache:
         found = self._children[resource.name].get(run["metadata"]["uid"])
         if not found:
             return ()
-        # Labels are not proof: whoever may create Jobs in another namespace may write any.
+        # Labels prove nothing: in another namespace, other users may write any they like.
         return tuple(body for (where, _), body in sorted(found.items()) if where == namespace)
 
     def _index_profiles(self) -> None:
@@ -251,13 +257,13 @@ def trim(resource: Resource, body: Body) -> None:
 def _trim_job(body: Body) -> None:
     body.get("spec", {}).pop("template", None)
     status = body.get("status") or {}
-    for name in _JOB_STATUS_DROPPED:  # They follow the pods, whose own events come sooner.
+    for name in _JOB_STATUS_DROPPED:  # They follow the pods, and those events come sooner.
         status.pop(name, None)
 
 
 def _trim_pod(body: Body) -> None:
     if "deletionTimestamp" not in body["metadata"]:
-        # The Job controller's own bookkeeping; of a deleted pod it tells whether it is a failure.
+        # Only on a deleted pod do they matter: there they say whether it counts as failed.
         body["metadata"].pop("finalizers", None)
     body["spec"] = {"nodeName": body.get("spec", {}).get("nodeName")}
     status = body.get("status") or {}
@@ -279,7 +285,10 @@ def _run_uid(body: Body) -> str:
 
 
 def _number(body: Body) -> int:
-    """Returns the resourceVersion as a number; ordered since Kubernetes 1.35, and before by etcd."""
+    """Returns the resourceVersion as a number.
+
+    Kubernetes promises since 1.35 that these numbers grow; before, etcd's did.
+    """
     return int(body["metadata"].get("resourceVersion") or 0)
 
 
@@ -288,7 +297,7 @@ def _is_newer(body: Body, current: Body | None) -> bool:
 
 
 def _is_alike(body: Body, current: Body) -> bool:
-    """Returns whether two versions of an object differ in nothing that is kept."""
+    """Returns whether two versions of an object have the same content, as far as it is kept."""
     if any(body.get(part) != current.get(part) for part in ("spec", "status")):
         return False
     version = {"resourceVersion": current["metadata"].get("resourceVersion")}

@@ -1,25 +1,24 @@
-"""Keeps the cache true and works the queue: one reconcile per run at a time.
+"""Keeps the cache up to date, and reconciles the runs in the queue, each once at a time.
 
 A watch event changes the cache and puts the run's key into the queue; a worker reconciles the key
 with whatever the cache holds by then. The cache is filled by LISTs before the queue opens and
-compared with LISTs from time to time, so that a missed event costs minutes and not for ever.
+compared with LISTs from time to time, so that a missed event is made up for within minutes.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from autodidact_operator.cluster import labels
 from autodidact_operator.cluster.cache import Cache
-from autodidact_operator.cluster.resources import JOBS, PODS, Resource, RunKey
+from autodidact_operator.cluster.resources import JOBS, PODS, Body, Resource, RunKey
 from autodidact_operator.cluster.watches import WatchHealth
 from autodidact_operator.cluster.workqueue import WorkQueue
 from autodidact_operator.errors import OperatorError, ThrottledError, TransientError
 from autodidact_operator.telemetry import Telemetry
 
-Body = dict[str, Any]
 Reconcile = Callable[[RunKey], Awaitable[float | None]]
 """Brings a run one step further; returns after how many seconds it wants to be called again."""
 
@@ -31,11 +30,11 @@ _PRIME_RETRY_S = 2.0
 _SETTLE_S = 0.2  # kopf lists all kinds at about the same time: answer with one round of LISTs.
 _ENDED = frozenset({"Succeeded", "Failed"})
 
-_logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Lists(Protocol):
-    """What can list objects; `Kube`, or a fake of it."""
+    """What can list objects: `Kube`, or a fake in a test."""
 
     async def list(
         self, resource: Resource, namespace: str | None = None, labels: str = ""
@@ -45,19 +44,19 @@ class Lists(Protocol):
 
 
 class Bookkeeping(Protocol):
-    """What is kept per run beside the cache; `World`, or a fake of it."""
+    """What is kept per run beside the cache: `World`, or a fake in a test."""
 
     def pod_ended(self, run_uid: str) -> None:
         """Note that a pod of a run was just seen to have ended."""
         ...
 
     def keep(self, run_uids: Iterable[str]) -> None:
-        """Forget what is only kept for other runs."""
+        """Forget what belongs to other runs."""
         ...
 
 
 class Controller:
-    """The run-time around `reconcile`.
+    """Takes in what happens on the cluster, and calls `reconcile` for the runs it concerns.
 
     Args:
         kube: For the LISTs.
@@ -122,7 +121,7 @@ class Controller:
             try:
                 await self.resync()
             except TransientError as error:
-                _logger.warning("cache not primed error=%s retry_s=%s", error, _PRIME_RETRY_S)
+                log.warning("cache not primed error=%s retry_s=%s", error, _PRIME_RETRY_S)
                 await asyncio.sleep(_PRIME_RETRY_S)
             else:
                 self.primed = True
@@ -143,16 +142,16 @@ class Controller:
         self._books.keep(self._cache.run_uids())
 
     async def resync_forever(self) -> None:
-        """Resync every so often, and what kopf had to list again at once."""
+        """Resync everything from time to time, and what kopf had to list again at once."""
         while True:
             relisted = await self._wait_for_relist()
             try:
                 await self.resync(relisted)
             except OperatorError as error:
-                _logger.warning("resync failed error=%s", error)
+                log.warning("resync failed error=%s", error)
 
     async def lead(self) -> None:
-        """Begin to hand out keys, all runs first."""
+        """Open the queue, with every run in it."""
         # A standby's cache may miss what the former leader just wrote.
         await self.prime()
         for key in self._cache.run_keys():
@@ -203,7 +202,7 @@ class Controller:
         delay = self._queue.retry(key, at_least)
         self._telemetry.retries.labels(type(error).__name__).inc()
         expected = isinstance(error, (OperatorError, TimeoutError))
-        _logger.warning(
+        log.warning(
             "reconcile failed kind=%s namespace=%s name=%s error=%s retry_s=%.1f message=%s",
             *key,
             type(error).__name__,

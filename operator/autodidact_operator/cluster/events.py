@@ -1,6 +1,7 @@
-"""Kubernetes Events about runs: posted in the background, each at most once in ten minutes.
+"""Posts Kubernetes Events about runs, in the background.
 
-What is told of a run for one reason before the first of it was posted becomes one Event.
+The same Event is posted at most once in ten minutes. Events that wait to be posted are joined into
+one when they are about the same run and have the same reason.
 """
 
 import asyncio
@@ -10,10 +11,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 from autodidact_operator.cluster.kube import Kube
-from autodidact_operator.cluster.resources import EVENTS
+from autodidact_operator.cluster.resources import EVENTS, Body
 from autodidact_operator.errors import OperatorError
 from autodidact_operator.telemetry import Telemetry
 
@@ -24,13 +25,13 @@ MAX_MESSAGE = 1024
 """The API server refuses longer messages."""
 
 _COMPONENT = "autodidact"
-_logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 EventType = Literal["Normal", "Warning"]
 
 
 class Recorder:
-    """Posts Events without making anybody wait; what cannot be posted is dropped and counted.
+    """Posts Events without making the caller wait. An Event that cannot be posted is dropped.
 
     Args:
         kube: Where to post.
@@ -51,11 +52,13 @@ class Recorder:
         self._instance = instance
         self._clock = clock
         self._posted: OrderedDict[tuple[str, str, str], float] = OrderedDict()
-        self._waiting: asyncio.Queue[dict[str, Any]] = asyncio.Queue(WAITING)
-        self._latest: dict[tuple[str, str, str], dict[str, Any]] = {}  # Of those that wait.
+        self._waiting: asyncio.Queue[Body] = asyncio.Queue(WAITING)
+        self._latest: dict[
+            tuple[str, str, str], Body
+        ] = {}  # The newest that waits, by what it is about.
 
-    def record(self, about: dict[str, Any], kind: EventType, reason: str, message: str) -> bool:
-        """Have an Event posted; returns False for a repetition and when too many wait."""
+    def record(self, about: Body, kind: EventType, reason: str, message: str) -> bool:
+        """Have an Event posted; returns False if it is a repetition or too many Events wait."""
         text = message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 3] + "..."
         if self._is_repetition((about["metadata"]["uid"], reason, text)):
             return False
@@ -71,7 +74,7 @@ class Recorder:
         return True
 
     async def run(self) -> None:
-        """Post what was recorded, for ever."""
+        """Post the recorded Events, for ever."""
         while True:
             await self.post_next()
 
@@ -83,12 +86,12 @@ class Recorder:
         try:
             await self._kube.create(EVENTS, event["metadata"]["namespace"], event)
         except OperatorError as error:
-            # Events are a courtesy: the state is in the run's status.
+            # Nothing depends on Events: the run's status says the same.
             self._telemetry.events_dropped.labels(type(error).__name__).inc()
-            _logger.warning("event not posted reason=%s error=%s", event["reason"], error)
+            log.warning("event not posted reason=%s error=%s", event["reason"], error)
 
-    def _joins(self, event: dict[str, Any]) -> bool:
-        """Returns whether an Event that still waits could take in what another one says."""
+    def _joins(self, event: Body) -> bool:
+        """Adds an Event's message to one that still waits; returns False if there is none with room."""
         waiting = self._latest.get(_subject(event))
         if waiting is None:
             return False
@@ -110,16 +113,14 @@ class Recorder:
         return False
 
 
-def _subject(event: dict[str, Any]) -> tuple[str, str, str]:
+def _subject(event: Body) -> tuple[str, str, str]:
     return event["involvedObject"]["uid"], event["type"], event["reason"]
 
 
-def manifest(
-    about: dict[str, Any], kind: EventType, reason: str, message: str, instance: str
-) -> dict[str, Any]:
+def manifest(about: Body, kind: EventType, reason: str, message: str, instance: str) -> Body:
     """Returns an Event about an object.
 
-    The core/v1 form with both old and new fields: every version of `kubectl describe` and
+    It has the old and the new fields of core/v1, so that every version of `kubectl describe` and
     `kubectl get events` shows its age.
     """
     metadata = about["metadata"]

@@ -1,9 +1,9 @@
-"""The one way to the API server, besides kopf's watches.
+"""Requests to the API server: all of the operator's, except kopf's watches.
 
-Plain dicts in and out through the official client's connection (its configuration, TLS and token
-refresh): its typed models cost three times the CPU of a call, and its dynamic client a hundred
-megabytes. Every error leaves as one of `errors`. Nothing is retried here: callers have a queue
-with a back-off for that.
+Objects are plain dicts. Only the connection is the official client's, with its configuration, TLS
+and token refresh: its typed models take three times the CPU time, and its dynamic client a hundred
+megabytes. Every error that is raised is one of `errors`. Nothing is retried here: callers have a
+queue with a back-off for that.
 """
 
 import json
@@ -17,7 +17,7 @@ import aiohttp
 from kubernetes.aio import config as client_config
 from kubernetes.aio.client import ApiClient, Configuration
 
-from autodidact_operator.cluster.resources import TOKEN_REVIEWS, Resource
+from autodidact_operator.cluster.resources import TOKEN_REVIEWS, Body, Resource
 from autodidact_operator.errors import (
     AlreadyExistsError,
     ApiUnavailableError,
@@ -30,13 +30,10 @@ from autodidact_operator.errors import (
     ThrottledError,
 )
 
-Body = dict[str, Any]
-
 FIELD_MANAGER = "autodidact-operator"
 PAGE_SIZE = 500
 REQUEST_TIMEOUT_S = 30.0
 _AUTHENTICATION = ["BearerToken"]
-_MERGE_PATCH = "application/merge-patch+json"
 _APPLY_PATCH = "application/apply-patch+yaml"
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _JSON_PATCH = "application/json-patch+json"
@@ -55,7 +52,7 @@ _ERRORS: Mapping[int, type[OperatorError]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """Whose token it is, as the API server says.
+    """Whom a token belongs to, as the API server says.
 
     Attributes:
         username: For a pod, `system:serviceaccount:<namespace>:<name>`.
@@ -87,7 +84,7 @@ async def connect(kubeconfig: str | None = None) -> ApiClient:
     configuration = Configuration()
     path = kubeconfig or os.environ.get("KUBECONFIG")
     try:
-        # Its hook reads the token file again every minute, for the kubelet rotates tokens.
+        # The client reads the token file again every minute, since the kubelet renews tokens.
         client_config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
     except client_config.ConfigException:
         try:
@@ -105,7 +102,7 @@ async def connect(kubeconfig: str | None = None) -> ApiClient:
 
 
 async def authorization(client: ApiClient) -> dict[str, str]:
-    """Returns the headers that authenticate a request, with the token as it is now."""
+    """Returns the headers that authenticate a request, with the current token."""
     headers: dict[str, str] = {}
     await client.update_params_for_auth(headers, [], _AUTHENTICATION, "", "GET", None)
     return headers
@@ -152,7 +149,7 @@ class Kube:
         """Returns one object.
 
         Raises:
-            NotFoundError: If there is none.
+            NotFoundError: If there is no such object.
             OperatorError: As for every request.
         """
         return await self._request("GET", resource, resource.path(namespace, name))
@@ -177,27 +174,16 @@ class Kube:
         """
         return await self._request("PUT", resource, resource.path(namespace, name), body)
 
-    async def patch(
-        self, resource: Resource, namespace: str | None, name: str, change: Body
-    ) -> Body:
-        """Merge a change into an object (RFC 7386); returns the new one.
-
-        Raises:
-            OperatorError: As for every request.
-        """
-        path = resource.path(namespace, name)
-        return await self._request("PATCH", resource, path, change, content_type=_MERGE_PATCH)
-
     async def apply(self, resource: Resource, namespace: str, body: Body) -> Body:
-        """Make an object be what the body says, whether there is one or not (server-side apply).
+        """Create an object or change it, so that it is what the body says (server-side apply).
 
-        The answer is asked for without the object's content: a Secret's is nobody's business.
+        The answer is requested without the object's content, so that no Secret is read.
 
         Returns:
             The object's metadata.
 
         Raises:
-            ConflictError: If somebody else has set one of these fields to another value.
+            ConflictError: If another client has set one of these fields to another value.
             OperatorError: As for every request.
         """
         path = f"{resource.path(namespace, body['metadata']['name'])}?fieldManager={FIELD_MANAGER}"
@@ -216,9 +202,9 @@ class Kube:
     ) -> Body:
         """Make `status` exactly this; returns the object.
 
-        A JSON Patch with a test: a merge patch would keep fields that the new status lacks, and a
-        PUT needs a resourceVersion, so that every edit of the spec would fail the write. With the
-        test, a run that was deleted and created again under its name is left alone.
+        This is a JSON Patch. A merge patch would keep fields that the new status lacks. A PUT needs
+        a resourceVersion, so every edit of the spec would make the write fail. The patch tests the
+        UID, so that a new object of the same name is left alone.
 
         Raises:
             NotFoundError: If there is no such object, or it has another UID.
@@ -229,14 +215,15 @@ class Kube:
         if uid:
             change.insert(0, {"op": "test", "path": "/metadata/uid", "value": uid})
         if resource_version:
-            # Not a test: the API server compares a version that a patch sets, and answers 409.
+            # The API server compares a version that a patch sets, and answers 409. A failed test
+            # would be answered with 422, like a malformed object.
             version = {"path": "/metadata/resourceVersion", "value": resource_version}
             change.append({"op": "replace", **version})
         path = resource.path(namespace, name, "status")
         try:
             return await self._request("PATCH", resource, path, change, content_type=_JSON_PATCH)
         except InvalidObjectError as error:
-            # A failed test has no words of its own ("an error in our request").
+            # The answer does not say whether it was the test that failed.
             found, _ = await self.list(resource, namespace, fields=f"metadata.name={name}")
             if uid and all(current["metadata"]["uid"] != uid for current in found):
                 raise NotFoundError(f"{resource.kind} {namespace}/{name} is another now") from error
@@ -263,7 +250,7 @@ class Kube:
         return await self._request("DELETE", resource, resource.path(namespace, name), options)
 
     async def token_review(self, token: str, audiences: Sequence[str]) -> Identity | None:
-        """Returns whose token it is, or None if it is not valid for all of these audiences.
+        """Returns whom a token belongs to, or None if it is not valid for all of these audiences.
 
         Raises:
             OperatorError: As for every request.
@@ -275,7 +262,7 @@ class Kube:
         }
         answer = await self.create(TOKEN_REVIEWS, None, body)
         status = answer.get("status") or {}
-        # An authenticator that knows no audiences answers without: then the token is not for us.
+        # An authenticator that does not know audiences names none; such a token is refused.
         if not status.get("authenticated") or not set(audiences) <= set(
             status.get("audiences", ())
         ):
@@ -301,7 +288,7 @@ class Kube:
         """Send one request; returns the answer's body.
 
         Raises:
-            OperatorError: The one that `errors` has for the answer, or for there being none.
+            OperatorError: The error of `errors` for this answer, or for the lack of one.
         """
         verb = "list" if query is not None else _VERBS[method]
         url = self._client.configuration.host + path
@@ -350,7 +337,7 @@ def _error(
     resource: Resource,
     path: str,
 ) -> OperatorError:
-    """Returns our error for an answer that is not a success."""
+    """Returns the error for an answer that is not a success."""
     details = _status_of(raw)
     message = (
         f"{verb} {path}: {status} {details.get('message') or raw[:200].decode(errors='replace')}"
@@ -365,7 +352,7 @@ def _error(
 
 
 def _status_of(raw: bytes) -> Body:
-    """Returns the `Status` object of an error's body, or nothing."""
+    """Returns the `Status` object of an error's body, or an empty dict."""
     try:
         decoded = json.loads(raw)
     except ValueError:

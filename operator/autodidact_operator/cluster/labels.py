@@ -3,10 +3,10 @@
 from autodidact_contract.base import GROUP
 
 RUN = f"{GROUP}/run"
-"""Name of the run; also what the watches select by."""
+"""Name of the run; the watches select Jobs and Pods by this label."""
 
 RUN_UID = f"{GROUP}/run-uid"
-"""UID of the run; a run of the same name created later has another."""
+"""UID of the run; a later run of the same name has another UID."""
 
 KIND = f"{GROUP}/kind"
 """Kind of the run in lower case."""

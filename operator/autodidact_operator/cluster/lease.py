@@ -1,8 +1,8 @@
 """Leader election over a Lease: of several replicas one reconciles, and the others stand by.
 
-Nobody's clock is compared with anybody else's: a lease counts as expired when this process has not
+The clocks of two machines are never compared: a lease counts as expired when this process has not
 seen it change for its duration. Writes carry the resourceVersion, so of two candidates one wins.
-Correctness does not rest on it: two leaders would create the same Jobs under the same names.
+Two leaders at the same time would do no harm: they would create the same Jobs with the same names.
 """
 
 import asyncio
@@ -12,10 +12,10 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from autodidact_operator.cluster.kube import Kube
-from autodidact_operator.cluster.resources import LEASES
+from autodidact_operator.cluster.resources import LEASES, Body
 from autodidact_operator.errors import (
     ConflictError,
     LeaseLostError,
@@ -24,14 +24,14 @@ from autodidact_operator.errors import (
 )
 
 DURATION_S, RENEW_DEADLINE_S, RETRY_S = 15.0, 10.0, 2.0
-"""As every Go controller: a lease lasts 15 s, a leader gives up after 10 s, all try every 2 s."""
+"""As in every Go controller: a lease lasts 15 s, a leader gives up after 10 s, all try every 2 s."""
 
 JITTER = 0.2
 RELEASE_TIMEOUT_S = 2.0
 ADDRESS = "autodidact.dev/address"
-"""Annotation: where the holder serves HTTP, so that others can pass progress reports on."""
+"""Annotation with the holder's HTTP address, to which other replicas pass progress reports on."""
 
-_logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class LeaseStore(Protocol):
         """Create the lease, or replace the version that the record names; returns it as stored.
 
         Raises:
-            ConflictError: If somebody else was faster.
+            ConflictError: If another candidate was faster.
         """
         ...
 
@@ -96,7 +96,7 @@ class KubeLease:
         """Create the lease, or replace the version that the record names; returns it as stored.
 
         Raises:
-            ConflictError: If somebody else was faster.
+            ConflictError: If another candidate was faster.
             OperatorError: As for every request.
         """
         body = _manifest(record, self._namespace, self._name)
@@ -114,7 +114,7 @@ class Elector:
         address: Where it serves HTTP.
         clock: Monotonic seconds.
         sleep: Waits for some seconds of that clock.
-        noise: Uniform numbers in [0, 1), so that candidates do not try in step.
+        noise: Uniform numbers in [0, 1), so that candidates do not all try at the same moment.
     """
 
     def __init__(
@@ -148,10 +148,10 @@ class Elector:
         Raises:
             ForbiddenError: If it may not read or write the lease.
         """
-        while not await self._attempt():
+        while not await self.attempt():
             await self._pause()
         self.leading = True
-        _logger.info("lease acquired identity=%s", self._identity)
+        log.info("lease acquired identity=%s", self._identity)
 
     async def hold(self) -> None:
         """Renew the lease for ever.
@@ -164,7 +164,7 @@ class Elector:
             await self._pause()
             try:
                 async with asyncio.timeout(RENEW_DEADLINE_S):
-                    succeeded = await self._attempt()
+                    succeeded = await self.attempt()
             except TimeoutError:
                 succeeded = False
             if succeeded:
@@ -174,7 +174,7 @@ class Elector:
                 raise LeaseLostError(f"{self._identity} could not renew the lease")
 
     async def release(self) -> None:
-        """Give the lease back, so that another candidate need not wait for its end."""
+        """Give the lease back, so that another candidate need not wait until it expires."""
         if not self.leading or self._observed is None:
             return
         self.leading = False
@@ -182,11 +182,11 @@ class Elector:
         try:
             async with asyncio.timeout(RELEASE_TIMEOUT_S):
                 await self._store.write(free)
-            _logger.info("lease released identity=%s", self._identity)
+            log.info("lease released identity=%s", self._identity)
         except (TransientError, NotFoundError, TimeoutError) as error:
-            _logger.warning("lease not released error=%s", error)
+            log.warning("lease not released error=%s", error)
 
-    async def _attempt(self) -> bool:
+    async def attempt(self) -> bool:
         """Try once to get or renew the lease; returns whether this candidate holds it."""
         began = self._clock()
         try:
@@ -198,7 +198,7 @@ class Elector:
         except ConflictError:
             return False
         except TransientError as error:
-            _logger.warning("lease not reached error=%s", error)
+            log.warning("lease not reached error=%s", error)
             return False
         return True
 
@@ -253,7 +253,7 @@ class Alone:
         self.leading = False
 
 
-def _record(body: dict[str, Any]) -> Record:
+def _record(body: Body) -> Record:
     metadata, spec = body["metadata"], body.get("spec") or {}
     return Record(
         holder=spec.get("holderIdentity") or "",
@@ -266,8 +266,8 @@ def _record(body: dict[str, Any]) -> Record:
     )
 
 
-def _manifest(record: Record, namespace: str, name: str) -> dict[str, Any]:
-    spec: dict[str, Any] = {
+def _manifest(record: Record, namespace: str, name: str) -> Body:
+    spec: Body = {
         "holderIdentity": record.holder,
         "leaseDurationSeconds": int(record.duration_s),
         "leaseTransitions": record.transitions,
@@ -276,7 +276,7 @@ def _manifest(record: Record, namespace: str, name: str) -> dict[str, Any]:
         spec["acquireTime"] = _micro_time(record.acquired)
     if record.renewed:
         spec["renewTime"] = _micro_time(record.renewed)
-    metadata: dict[str, Any] = {"name": name, "namespace": namespace}
+    metadata: Body = {"name": name, "namespace": namespace}
     metadata["annotations"] = {ADDRESS: record.address} if record.address else {}
     if record.version:
         metadata["resourceVersion"] = record.version

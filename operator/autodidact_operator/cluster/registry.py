@@ -1,7 +1,8 @@
-"""kopf's part: it watches, and every event goes to the controller. The only module with kopf.
+"""kopf's part: it watches the API server and hands every event to the controller.
 
-No index, timer or daemon: kopf's index takes quadratic time to start and keeps objects that were
-deleted unseen, and timers and daemons leave finalizers and annotations on users' objects.
+This is the only module that imports kopf. No index, timer or daemon of kopf is used: its index
+takes quadratic time to start and keeps objects whose deletion was missed, and its timers and
+daemons write finalizers and annotations on users' objects.
 """
 
 import asyncio
@@ -15,10 +16,10 @@ from kubernetes.aio.client import ApiClient
 
 from autodidact_operator.cluster import labels
 from autodidact_operator.cluster.kube import PAGE_SIZE, authorization
-from autodidact_operator.cluster.resources import JOBS, PODS, Resource
+from autodidact_operator.cluster.resources import JOBS, PODS, Body, Resource
 from autodidact_operator.cluster.watches import WatchHealth
 
-Observe = Callable[[Resource, str | None, dict[str, Any]], None]
+Observe = Callable[[Resource, str | None, Body], None]
 """Takes in the kind of object, the type of event and the object."""
 
 _CHILDREN = frozenset({JOBS, PODS})
@@ -28,7 +29,7 @@ _KILL_S = 20.0
 
 
 class _NoDiffBase(kopf.DiffBaseStorage):
-    """Remembers nothing of any object; kopf would copy each object deeply for each event."""
+    """Remembers no object: kopf would otherwise make a deep copy of each for every event."""
 
     def build(self, **_: Any) -> Any:
         return {}
@@ -41,7 +42,7 @@ class _NoDiffBase(kopf.DiffBaseStorage):
 
 
 def registry(resources: Iterable[Resource], observe: Observe) -> kopf.OperatorRegistry:
-    """Returns the handlers: one per kind, each only passes events on."""
+    """Returns kopf's handlers: one for each kind of object, which passes its events on."""
     handlers = kopf.OperatorRegistry()
     for resource in resources:
         _watch(handlers, resource, observe)
@@ -61,7 +62,7 @@ def _watch(handlers: kopf.OperatorRegistry, resource: Resource, observe: Observe
 
 
 def configure() -> kopf.OperatorSettings:
-    """Returns kopf's settings: watch few objects, touch none."""
+    """Returns kopf's settings: it watches only what is needed and changes no object."""
     settings = kopf.OperatorSettings()
     settings.scanning.disabled = True  # Namespaces and definitions need no watch of their own.
     settings.posting.enabled = False
@@ -139,5 +140,5 @@ class Watcher:
         return asyncio.create_task(kopf.run_tasks(tasks, ignored=existing), name="kopf")
 
     def stop(self) -> None:
-        """Have the task end soon."""
+        """Make the task end soon."""
         self._stop.set()

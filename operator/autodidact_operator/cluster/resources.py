@@ -5,6 +5,9 @@ from typing import Any, NamedTuple
 
 from autodidact_contract.base import GROUP, VERSION
 
+Body = dict[str, Any]
+"""An object as the API server sends and takes it."""
+
 
 @dataclass(frozen=True)
 class Resource:
@@ -58,12 +61,7 @@ TOKEN_REVIEWS = Resource(
 PROFILES = Resource(GROUP, VERSION, "computeprofiles", "ComputeProfile", namespaced=False)
 
 
-def run_resource(kind: str, plural: str) -> Resource:
-    """Returns the resource of a kind of run."""
-    return Resource(GROUP, VERSION, plural, kind)
-
-
-def key_of_run(body: dict[str, Any]) -> RunKey:
+def key_of_run(body: Body) -> RunKey:
     """Returns the key of a run's object."""
     metadata = body["metadata"]
     return RunKey(body["kind"], metadata["namespace"], metadata["name"])

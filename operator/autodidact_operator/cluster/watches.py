@@ -1,7 +1,8 @@
 """Whether the watches are alive, learned from the bytes that kopf's connections receive.
 
-kopf hides bookmarks from handlers, and an idle watch carries nothing else. It lists again after a
-watch was refused as too old; then deletions may have been missed, so that is noted too.
+An idle watch receives nothing but bookmarks, and kopf hides those from its handlers. kopf also
+lists objects again when the API server refuses a watch as too old. Deletions may have been missed
+then, so that these LISTs are noted too.
 """
 
 import asyncio
@@ -14,11 +15,14 @@ from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 from autodidact_operator.cluster.resources import Resource
 
 SILENCE_S = 180.0
-"""Bookmarks come every minute, and kopf reconnects after 70 silent seconds."""
+"""Seconds after which a watch counts as dead.
+
+Bookmarks come every minute, and kopf reconnects after 70 seconds without one.
+"""
 
 
 class WatchHealth:
-    """When each watch last received something, and which kinds were listed anew.
+    """When each watch last received something, and which kinds were listed again.
 
     Args:
         resources: The kinds that are watched.

@@ -1,8 +1,7 @@
-"""A queue of keys: each waits at most once, and is worked on by one worker at a time.
+"""A queue of keys: each key waits at most once, and one worker at a time works on it.
 
-Adding a key that waits does nothing; adding one that is being worked on makes it run once more
-afterwards. So a burst of events costs one reconcile, and nothing that happened during a reconcile
-is missed.
+To add a key that waits does nothing. To add a key that is being worked on makes it run once more
+afterwards. So a burst of events costs one reconcile, and an event during a reconcile is not missed.
 """
 
 import asyncio
@@ -19,7 +18,7 @@ _BACKOFF_DOUBLINGS = 16  # Enough to reach the maximum; keeps the power small.
 
 
 class WorkQueue(Generic[KeyT]):
-    """The queue; not thread-safe, everything happens in one event loop.
+    """The queue. It is not thread-safe: use it from one event loop only.
 
     Args:
         clock: Monotonic seconds, in the event loop's time.

@@ -1,12 +1,11 @@
-"""A run on one machine: the same graph, decisions, artifacts and workers; a Job is a process.
+"""A run on one machine: the same graph, decisions, artifacts and workers as on a cluster.
 
-What a cluster would do and this does not: images, resources and ComputeProfiles are ignored, and
-attempts are counted from 1 in every invocation. Everything that was published, by an earlier
-invocation or by a run on a cluster with the same store, is adopted.
+A Job is a group of processes here. Images, resources and ComputeProfiles are ignored, and attempts
+are counted from 1 in every invocation. Everything that was published before is adopted, whether by
+an earlier invocation or by a run on a cluster with the same store.
 """
 
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -16,30 +15,29 @@ from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from pydantic import ValidationError
-
 from autodidact_contract.api.run import Origin
 from autodidact_contract.api.status import RunStatus
 from autodidact_contract.base import GROUP, digest
-from autodidact_contract.task import Progress, Result, RunRef
+from autodidact_contract.task import RunRef
+from autodidact_operator.local.processes import Attempt, Shard
 from autodidact_operator.plan import forking
-from autodidact_operator.plan.decide import FINAL, decide, refused
-from autodidact_operator.plan.forking import NoOrigin
+from autodidact_operator.plan.decide import decide, refused
 from autodidact_operator.plan.naming import job_name
+from autodidact_operator.plan.problems import Problem
 from autodidact_operator.plan.recipes import Recipe, graph_of
 from autodidact_operator.plan.types import (
+    FINAL,
     Decision,
     Event,
     Graph,
     JobRequest,
     Observed,
-    ObservedJob,
-    ObservedPod,
-    Report,
     Run,
+    StageProgress,
 )
-from autodidact_operator.runs.effects import act, last_status, write_record
-from autodidact_operator.runs.published import Library, quiet
+from autodidact_operator.runs.effects import act
+from autodidact_operator.runs.published import Library, busy
+from autodidact_operator.runs.record import last_status, write_record
 from autodidact_store.protocol import Store
 
 KILL_AFTER_S = 120.0
@@ -49,79 +47,11 @@ POLL_S = 0.5
 """Seconds between looks at the workers' progress."""
 
 Observer = Callable[[RunStatus, tuple[Event, ...]], None]
-"""Is shown every new status."""
+"""Called with every new status and the Events that go with it."""
 
 
 class InterruptedRunError(Exception):
     """The run was interrupted and can be taken up again."""
-
-
-@dataclass(kw_only=True)
-class _Process:
-    """One shard of an attempt."""
-
-    index: int
-    folder: Path
-    process: asyncio.subprocess.Process | None = None
-    finished_at: datetime | None = None
-
-    def observed(self) -> ObservedPod:
-        code = self.process.returncode if self.process else None
-        phase = "Pending" if self.process is None else "Running"
-        if code is not None:
-            phase = "Failed" if code else "Succeeded"
-        return ObservedPod(
-            index=self.index,
-            phase=phase,  # type: ignore[arg-type]
-            finished_at=self.finished_at,
-            exit_code=None if code is None else (128 - code if code < 0 else code),
-            result=self._result(),
-        )
-
-    def _result(self) -> Result | None:
-        path = self.folder / "termination"
-        try:
-            return Result.model_validate_json(path.read_bytes()) if path.exists() else None
-        except ValidationError:
-            return None
-
-    def progress(self) -> Progress | None:
-        """Returns the last line the worker wrote, None before the first."""
-        path = self.folder / "progress.jsonl"
-        try:
-            lines = path.read_bytes().splitlines()
-            return Progress.model_validate_json(lines[-1]) if lines else None
-        except (OSError, ValidationError):
-            return None
-
-
-@dataclass(kw_only=True)
-class _Attempt:
-    """A Job."""
-
-    name: str
-    request: JobRequest
-    created_at: datetime
-    processes: list[_Process]
-    stopping: bool = False
-    task: asyncio.Task[None] | None = None
-
-    @property
-    def over(self) -> bool:
-        return self.task is not None and self.task.done()
-
-    def observed(self) -> ObservedJob:
-        started = any(p.process for p in self.processes)
-        return ObservedJob(
-            name=self.name,
-            job=self.request.job,
-            attempt=self.request.attempt,
-            created_at=self.created_at,
-            shards=len(self.processes),
-            suspended=not started,
-            stopping=self.stopping and not self.over,
-            pods=tuple(p.observed() for p in self.processes),
-        )
 
 
 @dataclass(kw_only=True)
@@ -132,7 +62,7 @@ class LocalRun:
         store: Where artifacts go.
         environment: What workers inherit; holds the store's address and credentials.
         parallel: Processes at the same time.
-        observer: Is shown every new status.
+        observer: Called with every new status.
     """
 
     recipe: Recipe
@@ -144,7 +74,7 @@ class LocalRun:
     folder: Path
     observer: Observer
     parallel: int = 1
-    _attempts: dict[str, _Attempt] = field(default_factory=dict)
+    _attempts: dict[str, Attempt] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _status: RunStatus = field(default_factory=RunStatus)
     _events: list[Event] = field(default_factory=list)
@@ -164,9 +94,8 @@ class LocalRun:
         library = Library(self.store)
         run = Run(ref=self.ref, spec=self.spec, generation=1, created_at=datetime.now(UTC))
         origin = await asyncio.to_thread(self._origin)
-        if isinstance(origin, NoOrigin):
-            problem = origin.reason, origin.message
-            await act(refused(1, problem, (), self._status, datetime.now(UTC)), self)
+        if isinstance(origin, Problem):
+            await act(refused(1, origin, (), self._status, datetime.now(UTC)), self)
             return self._status
         self._status = self._status.model_copy(update={"origin": origin})
         graph = graph_of(self.recipe, self.spec, self._salt(), origin)
@@ -180,7 +109,7 @@ class LocalRun:
         finally:
             await self._end()
 
-    def _origin(self) -> str | NoOrigin:
+    def _origin(self) -> str | Problem:
         """Returns the artifact that a forked run starts from, by the records in the store."""
         wanted: Origin | None = self.spec.parent
         if wanted is None:
@@ -189,13 +118,13 @@ class LocalRun:
         return forking.find(wanted, self.ref.name, parent)
 
     def _salt(self) -> str:
-        """Imports of locations that may change are looked at again in every invocation."""
+        """Returns the salt of imports whose location may change: every invocation reads them again."""
         return f"{self.ref.uid}/{datetime.now(UTC).isoformat()}"
 
     async def _step(self, graph: Graph, run: Run, library: Library) -> Decision:
         self._changed.clear()
         seen_jobs = tuple(attempt.observed() for attempt in self._attempts.values())
-        artifacts = await library.artifacts(run.ref.uid, run.ref.namespace, graph, quiet(seen_jobs))
+        artifacts = await library.artifacts(run.ref.uid, run.ref.namespace, graph, busy(seen_jobs))
         seen = Observed(jobs=seen_jobs, artifacts=artifacts, progress=self._progress())
         decision = decide(graph, run, seen, self._status, datetime.now(UTC))
         self._events.clear()
@@ -230,36 +159,36 @@ class LocalRun:
         number = signal.SIGKILL if self._interrupted else signal.SIGTERM
         self._interrupted = True
         for attempt in self._attempts.values():
-            _signal(attempt, number)
+            attempt.signal(number)
         self._changed.set()
 
     async def _end(self) -> None:
         """Leaves no process behind."""
         tasks = [attempt.task for attempt in self._attempts.values() if attempt.task]
         for attempt in self._attempts.values():
-            _signal(attempt, signal.SIGTERM)
-            if attempt.task and not any(p.process for p in attempt.processes):
+            attempt.signal(signal.SIGTERM)
+            if attempt.task and not any(shard.process for shard in attempt.shards):
                 attempt.task.cancel()
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=KILL_AFTER_S)
             for attempt in self._attempts.values():
                 if attempt.task in late:
-                    _signal(attempt, signal.SIGKILL)
+                    attempt.signal(signal.SIGKILL)
             if late:
                 await asyncio.wait(late)
 
-    # Effects, see reconcile.Effects.
+    # The Effects of a decision.
 
     async def create(self, request: JobRequest) -> None:
         """Starts the processes of a Job as soon as there is room."""
         name = job_name(self.ref, request.job, request.attempt)
         folder = self.folder / f"{request.job}-{request.attempt}"
-        attempt = _Attempt(
+        attempt = Attempt(
             name=name,
             request=request,
             created_at=datetime.now(UTC),
-            processes=[
-                _Process(index=index, folder=folder / str(index)) for index in range(request.shards)
+            shards=[
+                Shard(index=index, folder=folder / str(index)) for index in range(request.shards)
             ],
         )
         self._attempts[name] = attempt
@@ -269,7 +198,7 @@ class LocalRun:
         """Tells the processes of a Job to stop."""
         if (attempt := self._attempts.get(name)) and not attempt.over:
             attempt.stopping = True
-            _signal(attempt, signal.SIGTERM)
+            attempt.signal(signal.SIGTERM)
 
     async def write(self, status: RunStatus) -> None:
         """Keeps the status."""
@@ -279,12 +208,12 @@ class LocalRun:
         """Keeps the event for the observer."""
         self._events.append(event)
 
-    async def _execute(self, attempt: _Attempt) -> None:
+    async def _execute(self, attempt: Attempt) -> None:
         async with asyncio.TaskGroup() as group:
-            for process in attempt.processes:
-                group.create_task(self._shard(attempt, process))
+            for shard in attempt.shards:
+                group.create_task(self._shard(attempt, shard))
 
-    async def _shard(self, attempt: _Attempt, shard: _Process) -> None:
+    async def _shard(self, attempt: Attempt, shard: Shard) -> None:
         async with self._slots:
             if self._interrupted or attempt.stopping:
                 return
@@ -298,18 +227,18 @@ class LocalRun:
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    # Its own group, so that Ctrl-C reaches it through us and only once.
+                    # In a group of its own, so that Ctrl-C does not reach it directly as well.
                     start_new_session=True,
                 )
                 self._changed.set()
                 await shard.process.wait()
             shard.finished_at = datetime.now(UTC)
             if shard.process.returncode:
-                # As in an Indexed Job with no retries of its own: one failure ends them all.
-                _signal(attempt, signal.SIGTERM)
+                # As in an Indexed Job without retries: one failure ends all shards.
+                attempt.signal(signal.SIGTERM)
             self._changed.set()
 
-    def _environment(self, request: JobRequest, shard: _Process) -> dict[str, str]:
+    def _environment(self, request: JobRequest, shard: Shard) -> dict[str, str]:
         scratch = shard.folder / "scratch"
         scratch.mkdir(exist_ok=True)
         return {
@@ -329,33 +258,19 @@ class LocalRun:
         if not attempts:
             return ""
         last = max(attempts, key=lambda attempt: attempt.request.attempt)
-        failed = next((p for p in last.processes if p.process and p.process.returncode), None)
-        path = (failed or last.processes[0]).folder / "log"
+        failed = next((p for p in last.shards if p.process and p.process.returncode), None)
+        path = (failed or last.shards[0]).folder / "log"
         if not path.exists():
             return ""
         return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
 
-    def _progress(self) -> Report | None:
-        """Returns how far the stage is that a worker told of last."""
-        for attempt in reversed(self._attempts.values()):
-            if attempt.over:
-                continue
-            told = [p for process in attempt.processes if (p := process.progress())]
-            if told:
-                stage = told[-1].stage
-                parts = [p.step / p.total for p in told if p.stage == stage and p.total]
-                share = sum(parts) / max(len(attempt.processes), 1)
-                return Report(stage=stage, fraction=min(share, 1.0))
-        return None
-
-
-def _signal(attempt: _Attempt, number: signal.Signals) -> None:
-    for shard in attempt.processes:
-        if shard.process and shard.process.returncode is None:
-            os.killpg(shard.process.pid, number)
+    def _progress(self) -> StageProgress | None:
+        """Returns how far the stage is that a worker reported last."""
+        at_work = (attempt for attempt in reversed(self._attempts.values()) if not attempt.over)
+        return next((found for attempt in at_work if (found := attempt.progress())), None)
 
 
 def run_ref(kind: str, namespace: str, name: str, spec: Mapping[str, Any]) -> RunRef:
-    """Returns who a local run is: the same manifest is the same run."""
+    """Returns the identity of a local run: the same manifest is the same run."""
     identity = uuid5(NAMESPACE_URL, f"{GROUP}/{kind}/{namespace}/{name}/{digest(spec)}")
     return RunRef(kind=kind, namespace=namespace, name=name, uid=str(identity))

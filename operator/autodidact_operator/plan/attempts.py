@@ -1,7 +1,7 @@
-"""The state of one job of the graph: what to make of its attempts so far.
+"""The state of one job of the graph, after its attempts so far.
 
-Attempts are counted in the run's status and in the names of the Jobs; the larger number is right,
-whichever of the two the operator lost. The end of an attempt is taken into account once.
+The number of the last attempt is in the run's status and in the names of the Jobs. Of the two the
+larger one counts, since either can be lost. The end of an attempt is counted once.
 """
 
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ State = Literal["create", "wait", "starting", "running", "failed"]
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """What a job needs next.
+    """The state of a job of the graph, and what it needs next.
 
     Attributes:
-        books: To be written to the status.
+        books: What the run's status is to say of it.
         current: The Job that works on it.
         delete: A Job that did not start in time.
         fatal: Why the run cannot go on.
-        ended: Why an attempt ended, if that is news.
+        ended: Why an attempt ended, if it has just ended.
         wake_at: When to look again if nothing happens.
     """
 
@@ -95,7 +95,7 @@ def _end(last: ObservedJob | None, now: datetime, start_deadline: timedelta) -> 
 
 
 def over(job: ObservedJob) -> bool:
-    """A Job is over when a pod failed or all its pods succeeded; its own word comes later."""
+    """Returns whether a pod of a Job failed or all succeeded; the Job's condition says so later."""
     if job.ended:
         return True
     if any(pod.phase == "Failed" for pod in job.pods):
@@ -105,10 +105,10 @@ def over(job: ObservedJob) -> bool:
 
 
 def idle_since(job: ObservedJob) -> datetime | None:
-    """Returns since when a Job that is not over could work but none of its pods does.
+    """Returns since when a Job that is not over has had no running pod.
 
-    Its shards may take turns, so that this can be long after the first one started. None while a
-    pod runs or a queue holds the Job back.
+    That can be long after the first pod started, since shards may run one after the other. None
+    while a pod runs or a queue holds the Job back.
     """
     if job.suspended or any(pod.phase == "Running" for pod in job.pods):
         return None
@@ -128,7 +128,7 @@ def _at_work(books: JobStatus, job: ObservedJob, start_deadline: timedelta) -> S
 
 
 def _next(books: JobStatus, jobs: tuple[ObservedJob, ...], now: datetime) -> Standing:
-    """No attempt is open: create one, unless the last one's pods still hold their place."""
+    """Returns what a job without an open attempt needs: a new Job, once the last one's pods ended."""
     open_pods = any(pod.phase in ("Pending", "Running") for job in jobs for pod in job.pods)
     if open_pods or any(job.stopping for job in jobs):
         return Standing(state="wait", books=books)

@@ -1,4 +1,8 @@
-"""The one state machine, for every kind of run: what to do next, from what is observed."""
+"""The state machine of every kind of run: from what is observed to what is done next.
+
+``decide`` is for a run of which everything is known. ``hindered`` and ``refused`` are for a run of
+which a problem hides something: that it may pass, or that it will not.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -6,13 +10,14 @@ from datetime import datetime, timedelta
 
 from autodidact_contract.api.status import JobStatus, RunStatus
 from autodidact_contract.task import Task
+from autodidact_operator.plan import news
 from autodidact_operator.plan import status as rendering
-from autodidact_operator.plan.attempts import Standing, idle_since, over, standing
-from autodidact_operator.plan.progression import Tripped, ready, skipped, tripped
-from autodidact_operator.plan.status import Verdict, View
+from autodidact_operator.plan.attempts import Standing, over, standing
+from autodidact_operator.plan.problems import Problem
+from autodidact_operator.plan.progression import ready, skipped, tripped
 from autodidact_operator.plan.types import (
+    FINAL,
     Decision,
-    Event,
     Graph,
     JobRequest,
     Observed,
@@ -20,20 +25,26 @@ from autodidact_operator.plan.types import (
     Run,
     Stage,
 )
-
-FINAL = ("Succeeded", "Failed")
+from autodidact_operator.plan.verdicts import (
+    CANCELLED,
+    Verdict,
+    ended_by,
+    hindered_by,
+    overdue,
+    verdict_on,
+)
 
 
 def decide(graph: Graph, run: Run, seen: Observed, before: RunStatus, now: datetime) -> Decision:
     """Returns what to do about a run.
 
-    The same arguments give the same decision, in whatever order the Jobs are listed; a decision
-    that was carried out leads to one that creates and deletes nothing, until something happens.
+    The same arguments give the same decision, in whatever order the Jobs are listed. After a
+    decision was carried out, the next one creates and deletes nothing until something happens.
 
     Args:
         graph: The whole run as a graph.
         run: The run object's data.
-        seen: Jobs, published artifacts, progress and hindrances.
+        seen: Jobs, published artifacts, progress, and what hinders the run.
         before: The status as last written.
         now: The time, with its zone.
     """
@@ -41,29 +52,18 @@ def decide(graph: Graph, run: Run, seen: Observed, before: RunStatus, now: datet
         return _settled(run, seen, before)
     passed = tripped(graph, seen.artifacts)
     gates = tuple(gate for gate in passed if gate.check.action != "Warn")
-    warnings = tuple(gate for gate in passed if gate.check.action == "Warn")
     without = skipped(graph, gates)
     standings = _standings(graph, run, seen, before, without, now)
     if all(entry.state != "create" for entry in standings.values()):
-        # What is at work needs nothing that is missing; what comes after it may.
+        # Jobs at work do not need what is missing; those that come after them may.
         seen = replace(seen, problem=None)
-    # A suspended run needs nothing, so that nothing it lacks makes it fail.
-    since = None if run.spec.suspend else _since(seen, before, now)
-    ended = _ended(graph, seen, gates, without)
-    verdict = _verdict(graph, run, seen, before, ended, standings, since, now)
-    if verdict.phase in (*FINAL, "Suspended"):
-        delete = () if verdict.phase == "Succeeded" else _live(seen.jobs)
-        if verdict.phase == "Suspended":
-            standings = {name: _put_down(s) for name, s in standings.items()}
-        create: tuple[JobRequest, ...] = ()
-    else:
-        delete = (
-            *(s.delete for s in standings.values() if s.delete),
-            *_live(_pointless(graph, seen, without)),
-        )
-        create = () if seen.problem else _requests(graph, run, seen, standings, without)
-        standings = _opened(standings, create)
-    view = View(
+    # A suspended run needs nothing, so nothing that is missing makes it fail.
+    problem = None if run.spec.suspend else seen.problem
+    since = _since(problem, before, now)
+    ended = ended_by(graph, seen, gates, without)
+    verdict = verdict_on(graph, run, seen, before, ended, standings, since, now)
+    delete, create, standings = _actions(graph, run, seen, verdict, standings, without)
+    facts = rendering.Facts(
         run=run,
         graph=graph,
         artifacts=seen.artifacts,
@@ -73,87 +73,109 @@ def decide(graph: Graph, run: Run, seen: Observed, before: RunStatus, now: datet
         progress=seen.progress,
         waiting_since=since,
         gates=gates,
-        warnings=warnings,
+        warnings=tuple(gate for gate in passed if gate.check.action == "Warn"),
     )
-    after = rendering.render(view, before, now)
+    after = rendering.render(facts, before, now)
     return Decision(
         status=after,
         create=create,
         delete=delete,
-        events=(*_news(graph, seen, before, after), *_events(before, after, standings)),
+        events=(
+            *news.published(graph, seen, before, after),
+            *news.changes(before, after, standings),
+        ),
         wake_at=_wake_at(run, after, standings, since, now),
+        problem=problem,
     )
 
 
+def _actions(
+    graph: Graph,
+    run: Run,
+    seen: Observed,
+    verdict: Verdict,
+    standings: dict[str, Standing],
+    without: frozenset[str],
+) -> tuple[tuple[str, ...], tuple[JobRequest, ...], dict[str, Standing]]:
+    """Returns the Jobs to delete, the Jobs to create, and the standings once that is done."""
+    if verdict.phase == "Succeeded":
+        return (), (), standings
+    if verdict.phase == "Failed":
+        return _live(seen.jobs), (), standings
+    if verdict.phase == "Suspended":
+        return _live(seen.jobs), (), {name: _put_down(s) for name, s in standings.items()}
+    delete = (
+        *(s.delete for s in standings.values() if s.delete),
+        *_live(_pointless(graph, seen, without)),
+    )
+    create = () if seen.problem else _requests(graph, run, seen, standings, without)
+    return delete, create, _opened(standings, create)
+
+
 def _settled(run: Run, seen: Observed, before: RunStatus) -> Decision:
-    """A run that ended stays so; what still runs of it is ended too."""
+    """Returns what to do about a run that ended: it stays so, and its last Jobs are ended."""
     status = before.model_copy(update={"observed_generation": run.generation})
     delete = _live(seen.jobs) if before.phase == "Failed" else ()
     return Decision(status=status, delete=delete)
 
 
-def hindered(
-    run: Run,
-    problem: tuple[str, str],
-    before: RunStatus,
-    now: datetime,
-    *,
-    patiently: bool = False,
-) -> Decision:
-    """Returns what to do while it cannot be seen what is published: say so, and give up in time.
+def hindered(run: Run, problem: Problem, before: RunStatus, now: datetime) -> Decision:
+    """Returns what to do about a run while a problem hides what is published of it.
 
-    Nothing else of the status changes, since nothing else is known. The Jobs of a run that is given
-    up are ended by the next decision, which is due at once.
+    The status says what the problem is, and is otherwise left as it was. The run fails when the
+    problem lasts too long, if its row says so. The next decision, which is due at once, then ends
+    the run's Jobs.
 
     Args:
         run: The run object's data.
-        problem: A reason and a sentence.
+        problem: One that may pass.
         before: The status as last written.
         now: The time, with its zone.
-        patiently: It is not given up for that, whatever ``startDeadlineSeconds`` says.
     """
     if before.phase in FINAL:
         return Decision(status=before)
-    seen = Observed(problem=problem)
-    since = None if patiently else _since(seen, before, now)
-    verdict = _overdue(run, seen, before, since, now) or _at_work_hindered(problem)
+    since = _since(problem, before, now)
+    verdict = overdue(run, problem, before, since, now) or hindered_by(problem)
     if run.spec.cancel:
-        verdict = _CANCELLED
+        verdict = CANCELLED
     status = rendering.renewed(before, verdict, run.generation, since, now)
     return Decision(
         status=status,
-        events=_events(before, status, {}),
+        events=news.changes(before, status, {}),
         wake_at=now if status.phase in FINAL else _wake_at(run, status, {}, since, now),
+        problem=problem,
     )
 
 
 def refused(
     generation: int,
-    problem: tuple[str, str],
+    problem: Problem,
     jobs: Sequence[ObservedJob],
     before: RunStatus,
     now: datetime,
 ) -> Decision:
-    """Returns what to do about a run that can never work as it is: end it and say why."""
+    """Returns what to do about a run that can never work as it is: end it and say why.
+
+    Args:
+        generation: Of the run object.
+        problem: One that will not pass.
+        jobs: The run's Jobs.
+        before: The status as last written.
+        now: The time, with its zone.
+    """
     delete = () if before.phase == "Succeeded" else _live(jobs)
     if before.phase in FINAL:
         status = before.model_copy(update={"observed_generation": generation})
         return Decision(status=status, delete=delete)
-    reason, message = problem
-    verdict = Verdict(phase="Failed", reason=reason, message=message)
+    verdict = Verdict(phase="Failed", reason=problem.reason, message=problem.message)
     status = rendering.renewed(before, verdict, generation, None, now)
-    return Decision(status=status, delete=delete, events=_events(before, status, {}))
-
-
-_CANCELLED = Verdict(phase="Failed", reason="Cancelled", message="spec.cancel is true")
-
-
-def _at_work_hindered(problem: tuple[str, str]) -> Verdict:
-    reason, message = problem
-    return Verdict(phase="Pending", reason=reason, message=message)
+    return Decision(
+        status=status, delete=delete, events=news.changes(before, status, {}), problem=problem
+    )
 
 
 def _live(jobs: Sequence[ObservedJob]) -> tuple[str, ...]:
+    """Returns the names of the Jobs that are at work and not yet being deleted."""
     return tuple(sorted(job.name for job in jobs if not over(job) and not job.stopping))
 
 
@@ -200,113 +222,9 @@ def _profile(run: Run, stage: Stage) -> str:
 
 
 def _put_down(entry: Standing) -> Standing:
-    """A suspended attempt is over, and charged to nobody."""
+    """Returns a job's standing after a suspension: its attempt is over and counts as no failure."""
     books = entry.books.model_copy(update={"counted": entry.books.attempt, "retry_at": None})
     return Standing(state="wait", books=books)
-
-
-def _since(seen: Observed, before: RunStatus, now: datetime) -> str | None:
-    """Returns since when something hinders the run."""
-    if not seen.problem:
-        return None
-    return before.waiting_since or now.isoformat(timespec="seconds")
-
-
-def _verdict(
-    graph: Graph,
-    run: Run,
-    seen: Observed,
-    before: RunStatus,
-    ended: Verdict | None,
-    standings: Mapping[str, Standing],
-    since: str | None,
-    now: datetime,
-) -> Verdict:
-    if run.spec.cancel:
-        return _CANCELLED
-    if ended:
-        return ended
-    for name, entry in standings.items():
-        if entry.fatal:
-            return Verdict(
-                phase="Failed", reason=entry.fatal.reason, message=f"{name}: {entry.fatal.message}"
-            )
-    if overdue := _overdue(run, seen, before, since, now):
-        return overdue
-    if run.spec.suspend:
-        return Verdict(phase="Suspended", reason="Suspended", message="spec.suspend is true")
-    return _at_work(graph, seen, standings)
-
-
-def _ended(
-    graph: Graph, seen: Observed, gates: Sequence[Tripped], without: frozenset[str]
-) -> Verdict | None:
-    if any(s.name not in seen.artifacts and s.name not in without for s in graph.stages):
-        return None
-    if not gates:
-        return Verdict(phase="Succeeded", reason="Completed", message="all iterations are done")
-    rejected = {gate.rejected for gate in gates}
-    learned = any(
-        t > 1 and name in seen.artifacts and name not in rejected
-        for t, name in graph.models.items()
-    )
-    gate = next((gate for gate in gates if gate.check.action == "Fail"), gates[0])
-    failed = gate.check.action == "Fail" or not learned
-    return Verdict(
-        phase="Failed" if failed else "Succeeded", reason=gate.check.reason, message=str(gate)
-    )
-
-
-def _overdue(
-    run: Run, seen: Observed, before: RunStatus, since: str | None, now: datetime
-) -> Verdict | None:
-    started = datetime.fromisoformat(before.started_at) if before.started_at else now
-    deadline = run.spec.deadline_seconds
-    if deadline is not None and now >= started + timedelta(seconds=deadline):
-        return Verdict(
-            phase="Failed",
-            reason="DeadlineExceeded",
-            message=f"not done {deadline} s after the start; raise spec.deadlineSeconds in a new "
-            "run, which goes on from what is published",
-        )
-    patience = timedelta(seconds=run.spec.start_deadline_seconds)
-    if seen.problem and since and now >= datetime.fromisoformat(since) + patience:
-        reason, message = seen.problem
-        return Verdict(phase="Failed", reason=reason, message=message)
-    return None
-
-
-def _at_work(graph: Graph, seen: Observed, standings: Mapping[str, Standing]) -> Verdict:
-    if seen.problem:
-        return _at_work_hindered(seen.problem)
-    done = sum(stage.name in seen.artifacts for stage in graph.stages)
-    at_work = f"{done} of {len(graph.stages)} stages done"
-    for name, entry in standings.items():
-        if job := entry.current:
-            idle = idle_since(job)
-            # One that waits although it runs is on a node that is lost.
-            held = [pod for pod in job.pods if pod.waiting and (idle or pod.phase == "Running")]
-            if held:
-                return Verdict(
-                    phase="Running",
-                    reason=held[0].waiting,
-                    message=f"{name} waits: {held[0].waiting_message}",
-                )
-            if idle and job.message:
-                return Verdict(
-                    phase="Running",
-                    reason=job.reason,
-                    message=f"{name} waits: {job.message}",
-                )
-        books = entry.books
-        if entry.state == "wait" and (books.failures or books.out_of_memory):
-            return Verdict(
-                phase="Running",
-                reason="Retrying",
-                message=f"{name} failed {books.counted - books.disruptions} times and is tried "
-                f"again: {books.message}",
-            )
-    return Verdict(phase="Running", reason="Progressing", message=at_work)
 
 
 def _requests(
@@ -354,55 +272,11 @@ def _opened(standings: Mapping[str, Standing], create: Sequence[JobRequest]) -> 
     }
 
 
-def _news(graph: Graph, seen: Observed, before: RunStatus, after: RunStatus) -> tuple[Event, ...]:
-    """Returns what was published: a job that leaves the books has done its stages."""
-    if before.started_at is None:
-        if not seen.artifacts:
-            return ()
-        message = f"{len(seen.artifacts)} of {len(graph.stages)} stages were published before"
-        return (Event(type="Normal", reason="Adopted", message=message),)
-    left = {entry.name for entry in before.jobs} - {entry.name for entry in after.jobs}
-    return tuple(
-        Event(
-            type="Normal",
-            reason="StageDone",
-            message=f"{stage.name}: {seen.artifacts[stage.name].name}",
-        )
-        for stage in graph.stages
-        if stage.job in left and stage.name in seen.artifacts
-    )
-
-
-def _events(
-    before: RunStatus,
-    after: RunStatus,
-    standings: Mapping[str, Standing],
-) -> tuple[Event, ...]:
-    events = [
-        Event(type="Warning", reason=condition.reason, message=condition.message)
-        for condition in after.conditions
-        if condition.type == rendering.DEGRADED
-        and all(known.message != condition.message for known in before.conditions)
-    ]
-    events += [
-        Event(
-            type="Normal" if entry.ended.charge == "free" else "Warning",
-            reason=entry.ended.reason,
-            message=f"{name} attempt {entry.books.attempt}: {entry.ended.message}",
-        )
-        for name, entry in standings.items()
-        if entry.ended
-    ]
-    if after.phase != before.phase and after.phase in (*FINAL, "Suspended"):
-        condition = after.conditions[0]
-        events.append(
-            Event(
-                type="Warning" if after.phase == "Failed" else "Normal",
-                reason=condition.reason,
-                message=condition.message,
-            )
-        )
-    return tuple(events)
+def _since(problem: Problem | None, before: RunStatus, now: datetime) -> str | None:
+    """Returns since when a problem hinders the run, None where its deadline does not count."""
+    if problem is None or not problem.row.deadline_counts:
+        return None
+    return before.waiting_since or now.isoformat(timespec="seconds")
 
 
 def _wake_at(

@@ -1,7 +1,7 @@
-"""Why an attempt ended without its result, and whether that is charged to anyone.
+"""Why an attempt ended without its result, and what that is charged to.
 
-The cause is the pod that failed first: the survivors of a lost rank fail after it, for want of
-company. What its worker wrote goes before exit codes, exit codes before the kubelet's reason.
+The cause is the pod that failed first: where training lost a rank, the others fail because of it.
+What the worker wrote counts more than its exit code, and that more than the kubelet's reason.
 """
 
 import re
@@ -22,7 +22,12 @@ _FAR = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, kw_only=True)
 class Cause:
-    """Why an attempt ended."""
+    """Why an attempt ended.
+
+    Attributes:
+        charge: user: no attempt can succeed. free: not the run's fault; the attempt does not count.
+            memory: a larger size may help. bounded: counts towards ``backoffLimit``.
+    """
 
     charge: Charge
     reason: str
@@ -30,7 +35,7 @@ class Cause:
 
 
 def cause(job: ObservedJob) -> Cause:
-    """Returns why a Job that ended did not bring its result."""
+    """Returns why a Job that ended has no result."""
     failed = sorted(
         (pod for pod in job.pods if pod.phase == "Failed"),
         key=lambda pod: pod.finished_at or _FAR,
@@ -65,8 +70,8 @@ def _of_pod(pod: ObservedPod, job: ObservedJob) -> Cause:
             message=f"{where} refused its input and left no message; see kubectl logs job/{job.name}",
         )
     if pod.reason:
-        # The kubelet's doing, for the pod's own: whatever its worker could still save or say, the
-        # next one would be ended for it as well.
+        # The kubelet ended the pod for something the pod did. It would end the next one as well,
+        # whatever this worker could still save or write.
         words = pod.message or f"see kubectl describe job {job.name}"
         return Cause(charge="bounded", reason=pod.reason, message=f"{where} failed: {words}")
     if pod.exit_code == EXIT_STOPPED or (told and told.code == "stopped"):
@@ -75,7 +80,7 @@ def _of_pod(pod: ObservedPod, job: ObservedJob) -> Cause:
 
 
 def _of_worker(pod: ObservedPod, told: Failure | None, job: ObservedJob) -> Cause:
-    """Returns why a worker failed that might do better another time."""
+    """Returns why a worker failed that may succeed in another attempt."""
     where = f"Job {job.name}"
     if pod.container_reason == "OOMKilled":
         return Cause(
@@ -96,12 +101,12 @@ def _of_worker(pod: ObservedPod, told: Failure | None, job: ObservedJob) -> Caus
 
 
 def _message(told: Failure, job: ObservedJob) -> str:
-    """Returns a worker's message with the name of its stage, as a Job may have several."""
+    """Returns a worker's message with the name of its stage, since a Job may have several."""
     return told.message if told.stage in ("", job.job) else f"{told.stage}: {told.message}"
 
 
 def _reason(told: str) -> str:
-    """Returns a worker's reason if a condition may have it: workers run what users bring."""
+    """Returns a worker's reason if it fits into a condition; what a worker writes is not trusted."""
     return told if _REASON.fullmatch(told) else "WorkerFailed"
 
 
@@ -112,8 +117,8 @@ def charged(entry: JobStatus, why: Cause, now: datetime, *, enlargeable: bool) -
         entry: The books before.
         why: Why it ended.
         now: The time.
-        enlargeable: There is a larger size for what ran out of memory. The one attempt that is made
-            with it is beside those that ``backoffLimit`` allows.
+        enlargeable: There is a larger size for what ran out of memory. One attempt is made with
+            it, in addition to those that ``backoffLimit`` allows.
     """
     disruptions = entry.disruptions + (why.charge == "free")
     enlarged = why.charge == "memory" and enlargeable and not entry.out_of_memory
@@ -136,9 +141,9 @@ def charged(entry: JobStatus, why: Cause, now: datetime, *, enlargeable: bool) -
 
 
 def given_up(entry: JobStatus, why: Cause, backoff_limit: int, *, enlargeable: bool) -> bool:
-    """Returns whether no further attempt is due, by the books after the last one.
+    """Returns whether no further attempt is made, by the books after the last one.
 
-    What ran out of memory in the larger size as well would do so again.
+    An attempt that ran out of memory in the larger size too would do so again.
     """
     too_large = why.charge == "memory" and enlargeable and entry.out_of_memory > 1
     return why.charge == "user" or too_large or entry.failures > backoff_limit

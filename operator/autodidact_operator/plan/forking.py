@@ -1,29 +1,15 @@
-"""From which model a forked run starts."""
+"""Finds the model that a forked run starts from."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 
 from autodidact_contract.api.run import Origin
 from autodidact_contract.api.status import RunStatus
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoOrigin:
-    """Why a run cannot start from another run's model.
-
-    Attributes:
-        final: It never can; otherwise it may be able to later.
-        patient: The other run is at work, so that waiting for it is no hindrance.
-    """
-
-    reason: str
-    message: str
-    final: bool = False
-    patient: bool = False
+from autodidact_operator.plan.problems import Problem
+from autodidact_operator.plan.types import FINAL
 
 
 def waits_for(run: str, whom: Callable[[str], str]) -> set[str]:
-    """Returns the runs whose models a run waits for, directly or by way of others.
+    """Returns the runs whose models a run waits for, directly or through other runs.
 
     Args:
         run: Its name.
@@ -40,23 +26,22 @@ def find(
     own_name: str,
     parent: RunStatus | None,
     others: Collection[str] = (),
-) -> str | NoOrigin:
+) -> str | Problem:
     """Returns the artifact ``<kind>-<key>`` of the model, or why there is none.
 
     Args:
         wanted: What ``spec.from`` says.
         own_name: Name of the run that wants it.
         parent: Status of the run that it names; None where there is no such run.
-        others: What ``waits_for`` says of that run.
+        others: The runs that this parent itself waits for; see ``waits_for``.
     """
     if wanted.run == own_name:
-        return NoOrigin(
+        return Problem(
             reason="OriginIsItself",
             message=f"spec.from names {own_name}, which is this run; name another one",
-            final=True,
         )
     if parent is None:
-        return NoOrigin(
+        return Problem(
             reason="OriginNotFound",
             message=f"spec.from names the run {wanted.run}, which is not in this namespace; create "
             "it, or start from another run: one that is deleted cannot be started from",
@@ -65,23 +50,20 @@ def find(
     if model := models.get(wanted.iteration):
         return model
     if own_name in others:
-        return NoOrigin(
+        return Problem(
             reason="OriginIsItself",
             message=f"spec.from names {wanted.run}, which waits for a model of {own_name}, which is "
             "this run; name another one in one of them",
-            final=True,
         )
     there = ", ".join(map(str, models)) or "none"
-    if parent.phase in ("Succeeded", "Failed"):
-        return NoOrigin(
+    if parent.phase in FINAL:
+        return Problem(
             reason="OriginHasNoModel",
             message=f"run {wanted.run} is {parent.phase} without a model of iteration "
             f"{wanted.iteration}; it has those of: {there}",
-            final=True,
         )
-    return NoOrigin(
+    return Problem(
         reason="OriginNotReady",
         message=f"run {wanted.run} has no model of iteration {wanted.iteration} yet; it has those "
         f"of: {there}",
-        patient=True,
     )

@@ -31,12 +31,12 @@ class Tripped:
 
     @property
     def rejected(self) -> str:
-        """The stage that made the model which is then none of the run's good ones, if any."""
+        """The stage that made the model that this gate rejects, empty if it rejects none."""
         return self.stage.inputs["model"] if self.check.rejects else ""
 
 
 def measured(check: Check, artifact: Artifact) -> float | None:
-    """Returns a check's figure, 0 where there is none, None where it is a mean of nothing."""
+    """Returns a check's figure: 0 if it is missing, None if it is the mean of no values."""
     if check.metric:
         return artifact.metrics.get(check.metric, 0.0)
     value = float(artifact.counts.get(check.numerator, 0))
@@ -47,7 +47,7 @@ def measured(check: Check, artifact: Artifact) -> float | None:
 
 
 def tripped(graph: Graph, artifacts: Artifacts) -> tuple[Tripped, ...]:
-    """Returns the gates that the published figures pass, warnings too, in the graph's order."""
+    """Returns the gates that the published figures trip, with warnings, in the graph's order."""
     found = []
     for stage in graph.stages:
         for check in stage.checks if stage.name in artifacts else ():
@@ -58,14 +58,17 @@ def tripped(graph: Graph, artifacts: Artifacts) -> tuple[Tripped, ...]:
 
 
 def _passes(check: Check, value: float | None) -> bool:
-    """Returns whether a figure is beyond its limit; a mean of nothing is beyond all but 0."""
+    """Returns whether a figure is beyond its limit.
+
+    The mean of no values is beyond every limit, except a minimum of 0.
+    """
     if check.at_least:
         return (value or 0.0) < check.limit
     return value is None or value > check.limit
 
 
 def skipped(graph: Graph, gates: Collection[Tripped]) -> frozenset[str]:
-    """Returns the stages that follow from a stage whose gate tripped, save partial ones."""
+    """Returns the stages that depend on a stage whose gate tripped, without partial ones."""
     blocked = {gate.stage.name for gate in gates if gate.check.action != "Warn"}
     result: set[str] = set()
     for stage in graph.stages:
@@ -76,7 +79,7 @@ def skipped(graph: Graph, gates: Collection[Tripped]) -> frozenset[str]:
 
 
 def available(graph: Graph, stage: Stage, artifacts: Artifacts, without: Collection[str]) -> bool:
-    """Returns whether all that a stage waits for is there."""
+    """Returns whether everything that a stage waits for is published."""
     if stage.partial:
         others = (other.name for other in graph.stages if other.name != stage.name)
         return all(name in artifacts or name in without for name in others)
@@ -84,7 +87,7 @@ def available(graph: Graph, stage: Stage, artifacts: Artifacts, without: Collect
 
 
 def digests(stage: Stage, artifacts: Artifacts) -> dict[str, str]:
-    """Returns the digests of a stage's inputs, of a partial stage's those there are."""
+    """Returns the digests of a stage's inputs; a partial stage may have only some of them."""
     return {
         name: artifacts[source].digest
         for name, source in stage.inputs.items()
@@ -93,9 +96,9 @@ def digests(stage: Stage, artifacts: Artifacts) -> dict[str, str]:
 
 
 def frontier(graph: Graph, artifacts: Artifacts) -> dict[str, tuple[str, str]]:
-    """Returns kind and key of every stage that is not known to be done but could be.
+    """Returns kind and key of every stage that could be published and is not known to be.
 
-    These are the names to look up in the store: what is found there is adopted.
+    These are to be looked up in the store: what is found there is adopted.
     """
     without = skipped(graph, tripped(graph, artifacts))
     return {

@@ -1,4 +1,4 @@
-"""The run's status from what the planner knows: phase, columns, history and conditions."""
+"""Renders the run's status from what the planner knows: phase, columns, history, conditions."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +10,13 @@ from autodidact_contract.base import canonical_json
 from autodidact_operator.plan.attempts import Standing
 from autodidact_operator.plan.naming import job_name
 from autodidact_operator.plan.progression import Tripped
-from autodidact_operator.plan.types import Graph, Report, Run, Stage
+from autodidact_operator.plan.types import FINAL, Graph, Run, Stage, StageProgress
+from autodidact_operator.plan.verdicts import Verdict
 
 Artifacts = Mapping[str, Artifact]
 
 MAX_BYTES = 32768
-"""Of a status, whatever the number of iterations and shards."""
+"""Largest size of a status as JSON, whatever the number of iterations and shards."""
 
 DEGRADED = "Degraded"
 
@@ -23,17 +24,8 @@ _MESSAGE_LENGTHS = (1024, 256, 64, 16)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """How the run stands as a whole; the source of phase and conditions."""
-
-    phase: str
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class View:
-    """All that the status shows."""
+class Facts:
+    """Everything that the status shows."""
 
     run: Run
     graph: Graph
@@ -41,44 +33,44 @@ class View:
     skipped: Collection[str]
     standings: Mapping[str, Standing]
     verdict: Verdict
-    progress: Report | None
+    progress: StageProgress | None
     waiting_since: str | None
     gates: Sequence[Tripped] = ()
     warnings: Sequence[Tripped] = ()
 
 
-def render(view: View, before: RunStatus, now: datetime) -> RunStatus:
-    """Returns the new status. Equal input gives an equal status, so that writes can be saved."""
-    stage = _current(view)
-    final = view.verdict.phase in ("Succeeded", "Failed")
-    history = _history(view.graph, view.artifacts)
+def render(facts: Facts, before: RunStatus, now: datetime) -> RunStatus:
+    """Returns the new status. Equal facts give an equal status, which need not be written again."""
+    stage = _current(facts)
+    final = facts.verdict.phase in FINAL
+    history = _history(facts.graph, facts.artifacts)
     status = RunStatus(
-        observed_generation=view.run.generation,
-        phase=view.verdict.phase,
-        iteration=_iteration(view, stage),
+        observed_generation=facts.run.generation,
+        phase=facts.verdict.phase,
+        iteration=_iteration(facts, stage),
         stage="" if final or stage is None else stage.name,
-        progress="" if final else _share(view.progress, stage),
-        eta="" if final else _eta(view.progress, stage),
+        progress="" if final else _share(facts.progress, stage),
+        eta="" if final else _eta(facts.progress, stage),
         score=_score(history),
-        model=_model(view.graph, view.artifacts, view.gates),
+        model=_model(facts.graph, facts.artifacts, facts.gates),
         origin=before.origin,
-        report=view.artifacts["report"].folder if "report" in view.artifacts else "",
+        report=facts.artifacts["report"].folder if "report" in facts.artifacts else "",
         started_at=before.started_at or now.isoformat(timespec="seconds"),
         finished_at=before.finished_at or now.isoformat(timespec="seconds") if final else None,
-        waiting_since=None if final else view.waiting_since,
+        waiting_since=None if final else facts.waiting_since,
         history=history,
-        stages=_stages(view, stage),
-        jobs=tuple(_books(view)),
+        stages=_stages(facts, stage),
+        jobs=tuple(_books(facts)),
         conditions=(
-            *_conditions(view.verdict, before, view.run.generation, now),
-            *_degraded(view.warnings, before, view.run.generation, now),
+            *_conditions(facts.verdict, before, facts.run.generation, now),
+            *_degraded(facts.warnings, before, facts.run.generation, now),
         ),
     )
     return _fitted(status)
 
 
 def _fitted(status: RunStatus) -> RunStatus:
-    """Returns the status with its messages cut as far as its size asks for."""
+    """Returns the status with its messages cut until it is small enough."""
     for length in _MESSAGE_LENGTHS:
         if len(canonical_json(status.dump())) <= MAX_BYTES:
             break
@@ -97,8 +89,8 @@ def _fitted(status: RunStatus) -> RunStatus:
 def renewed(
     before: RunStatus, verdict: Verdict, generation: int, since: str | None, now: datetime
 ) -> RunStatus:
-    """Returns the status as it was, save for the verdict."""
-    final = verdict.phase in ("Succeeded", "Failed")
+    """Returns the status as it was, with another verdict."""
+    final = verdict.phase in FINAL
     return RunStatus.model_validate(
         {
             **before.model_dump(),
@@ -115,42 +107,42 @@ def renewed(
     )
 
 
-def _books(view: View) -> list[JobStatus]:
-    return [s.books for s in view.standings.values() if s.books.attempt]
+def _books(facts: Facts) -> list[JobStatus]:
+    return [s.books for s in facts.standings.values() if s.books.attempt]
 
 
-def _current(view: View) -> Stage | None:
+def _current(facts: Facts) -> Stage | None:
     """Returns the first stage that is at work, else the first that is not done."""
-    busy = {name for name, s in view.standings.items() if s.state in ("running", "starting")}
+    busy = {name for name, s in facts.standings.items() if s.state in ("running", "starting")}
     open_stages = [
         stage
-        for stage in view.graph.stages
-        if stage.name not in view.artifacts and stage.name not in view.skipped
+        for stage in facts.graph.stages
+        if stage.name not in facts.artifacts and stage.name not in facts.skipped
     ]
-    told = view.progress.stage if view.progress else ""
+    told = facts.progress.stage if facts.progress else ""
     for stage in open_stages:
         if stage.name == told and stage.job in busy:
             return stage
     return next((s for s in open_stages if s.job in busy), open_stages[0] if open_stages else None)
 
 
-def _iteration(view: View, stage: Stage | None) -> str:
+def _iteration(facts: Facts, stage: Stage | None) -> str:
     """Returns for example 1/2: the DPO round at work, or the last that was done."""
-    if stage is None or stage.name in view.artifacts:
+    if stage is None or stage.name in facts.artifacts:
         done = max(
-            (t for t, name in view.graph.models.items() if name in view.artifacts), default=1
+            (t for t, name in facts.graph.models.items() if name in facts.artifacts), default=1
         )
-        return f"{done - 1}/{view.graph.iterations}"
-    return f"{stage.iteration}/{view.graph.iterations}"
+        return f"{done - 1}/{facts.graph.iterations}"
+    return f"{stage.iteration}/{facts.graph.iterations}"
 
 
-def _share(progress: Report | None, stage: Stage | None) -> str:
+def _share(progress: StageProgress | None, stage: Stage | None) -> str:
     if not progress or not stage or progress.stage != stage.name:
         return ""
     return f"{int(100 * progress.fraction)}%"
 
 
-def _eta(progress: Report | None, stage: Stage | None) -> str:
+def _eta(progress: StageProgress | None, stage: Stage | None) -> str:
     if not progress or not stage or progress.stage != stage.name:
         return ""
     if progress.eta_seconds is None:
@@ -171,7 +163,7 @@ def _short(span: timedelta) -> str:
 
 
 def _model(graph: Graph, artifacts: Artifacts, gates: Sequence[Tripped]) -> str:
-    """Returns the folder of the last model there is that no gate rejects."""
+    """Returns the folder of the last published model that no gate rejects."""
     rejected = {gate.rejected for gate in gates}
     made = [t for t, name in graph.models.items() if name in artifacts and name not in rejected]
     return artifacts[graph.models[max(made)]].folder if made else ""
@@ -221,18 +213,20 @@ def _score(history: tuple[Iteration, ...]) -> str:
     return ""
 
 
-def _stages(view: View, current: Stage | None) -> tuple[StageStatus, ...]:
+def _stages(facts: Facts, current: Stage | None) -> tuple[StageStatus, ...]:
     """Returns the stages of the current iteration; all others are in the history."""
-    iteration = current.iteration if current else view.graph.iterations
-    return tuple(_stage(view, stage) for stage in view.graph.stages if stage.iteration == iteration)
+    iteration = current.iteration if current else facts.graph.iterations
+    return tuple(
+        _stage(facts, stage) for stage in facts.graph.stages if stage.iteration == iteration
+    )
 
 
-def _stage(view: View, stage: Stage) -> StageStatus:
-    if artifact := view.artifacts.get(stage.name):
+def _stage(facts: Facts, stage: Stage) -> StageStatus:
+    if artifact := facts.artifacts.get(stage.name):
         return StageStatus(name=stage.name, phase="Succeeded", artifact=artifact.name)
-    if stage.name in view.skipped:
+    if stage.name in facts.skipped:
         return StageStatus(name=stage.name, phase="Skipped")
-    standing = view.standings.get(stage.job)
+    standing = facts.standings.get(stage.job)
     if standing is None:
         return StageStatus(name=stage.name, phase="Pending")
     job = standing.current
@@ -241,7 +235,7 @@ def _stage(view: View, stage: Stage) -> StageStatus:
     return StageStatus(
         name=stage.name,
         phase=_PHASES[standing.state],
-        job=job_name(view.run.ref, stage.job, standing.books.attempt) if at_work else "",
+        job=job_name(facts.run.ref, stage.job, standing.books.attempt) if at_work else "",
         reason=waiting.waiting if waiting else standing.books.reason,
         message=(waiting.waiting_message if waiting else standing.books.message)[:512],
     )
@@ -276,7 +270,7 @@ def _conditions(
 def _degraded(
     warnings: Sequence[Tripped], status: RunStatus, generation: int, now: datetime
 ) -> tuple[Condition, ...]:
-    """Returns the condition of a run that goes on although something is not as it should be."""
+    """Returns the condition Degraded of a run that goes on with warnings."""
     if not warnings:
         return ()
     said = Verdict(

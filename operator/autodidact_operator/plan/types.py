@@ -1,8 +1,9 @@
-"""What the planner sees and says. All values are frozen."""
+"""What the planner is given and what it returns. All values are frozen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Literal
 
 from autodidact_contract.api.run import RunSpec
@@ -10,9 +11,13 @@ from autodidact_contract.api.status import RunStatus
 from autodidact_contract.artifacts import Artifact
 from autodidact_contract.stages.registry import AnyStage
 from autodidact_contract.task import Result, RunRef, Task
+from autodidact_operator.plan.problems import Problem
 
 Outcome = Literal["Stop", "Fail", "Warn"]
 ComputeClass = Literal["generate", "train", "default"]
+
+FINAL = ("Succeeded", "Failed")
+"""The phases that a run does not leave."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +29,10 @@ class Check:
     nothing; a metric that is a mean of nothing is below every minimum but 0, and above every
     maximum.
 
-    Stop and Fail skip what follows from the stage; Warn is only said, as the condition Degraded.
+    Stop and Fail skip what depends on the stage; Warn only sets the condition Degraded.
 
     Attributes:
-        rejects: The stage's input ``model`` is then none of the run's good ones.
+        rejects: If the check trips, the stage's input ``model`` is not shown as the run's model.
     """
 
     reason: str
@@ -49,9 +54,9 @@ class Stage:
     Attributes:
         name: Unique in the graph, ends in the iteration's number where it has one.
         inputs: Name of the producing stage by input name.
-        after: Stages that must be done first although nothing is read from them.
+        after: Stages that must be done first, although this one reads nothing from them.
         job: Stages of one job run in one process, in graph order.
-        partial: Runs with whatever inputs there are once all others are done or skipped.
+        partial: Runs once all other stages are done or skipped, with the inputs that there are.
     """
 
     name: str
@@ -78,7 +83,7 @@ class Line:
         name: What made the model.
         model: Stage that makes it.
         figures: Stage and name of a count or metric, or names of counts for a column of several,
-            by column of ``resources.Iteration``.
+            by column of ``api.status.Iteration``.
     """
 
     iteration: int
@@ -89,7 +94,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """A whole run, written down before anything ran. Stages are in an order that can be run.
+    """A whole run, known before anything runs. Its stages are in an order in which they can run.
 
     Attributes:
         models: Stage that makes M(t), by t; 1 is the warm-up's.
@@ -106,8 +111,8 @@ class Graph:
         """Returns the stage of that name."""
         return self.by_name[name]
 
-    @property
-    def by_name(self) -> dict[str, Stage]:
+    @cached_property
+    def by_name(self) -> Mapping[str, Stage]:
         """Stages by name, in order."""
         return {stage.name: stage for stage in self.stages}
 
@@ -117,8 +122,8 @@ class ObservedPod:
     """A pod of one of our Jobs.
 
     Attributes:
-        last_words: The end of its log, where its worker could not say why it ended.
-        reason: Why the kubelet ended or refused it, where that is not its container's doing.
+        last_words: The end of its log, if its worker wrote no result.
+        reason: Why the kubelet ended or refused the pod, if it was not its container that ended.
         message: The same in a sentence.
     """
 
@@ -141,9 +146,9 @@ class ObservedJob:
     """One attempt of one job of the graph.
 
     Attributes:
-        started_at: When it was let go, if that is known: a queue may have held it back for long.
-        suspended: Held back by a queue; waiting there counts neither as start nor as failure.
-        ended: The Job's own verdict, which comes later than its pods'.
+        started_at: When it could begin, if that is known; a queue may have held it back before.
+        suspended: A queue holds it back; the time in the queue does not count.
+        ended: The Job's own condition, which comes later than the ends of its pods.
         stopping: It is being deleted.
         message: Why the Job could not create pods, or why it failed as a whole.
     """
@@ -163,8 +168,8 @@ class ObservedJob:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
-    """How far a stage is, as its workers told it; ``fraction`` is from 0 to 1."""
+class StageProgress:
+    """How far a stage is, as its workers reported; ``fraction`` is from 0 to 1."""
 
     stage: str
     fraction: float
@@ -183,19 +188,18 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
-    """Everything a decision depends on beside the run.
+    """Everything that a decision depends on, apart from the run.
 
     Attributes:
         artifacts: What is published, by stage name.
-        problem: Why nothing can be created now (unknown ComputeProfile, store out of reach, ...):
-            a reason and a sentence, or None.
+        problem: Why no Job can be created now, if something hinders that.
         enlargeable: ComputeProfiles with a larger size for what ran out of memory.
     """
 
     jobs: tuple[ObservedJob, ...] = ()
     artifacts: Mapping[str, Artifact] = field(default_factory=dict)
-    progress: Report | None = None
-    problem: tuple[str, str] | None = None
+    progress: StageProgress | None = None
+    problem: Problem | None = None
     enlargeable: frozenset[str] = frozenset()
 
 
@@ -224,10 +228,23 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What to do, in this order: delete, create, write the status, tell."""
+    """What to do, in this order: delete, create, write the status, post the Events.
+
+    Attributes:
+        wake_at: When to decide again if nothing happens before.
+        problem: What hinders the run after this decision.
+    """
 
     status: RunStatus
     create: tuple[JobRequest, ...] = ()
     delete: tuple[str, ...] = ()
     events: tuple[Event, ...] = ()
     wake_at: datetime | None = None
+    problem: Problem | None = None
+
+    @property
+    def look_again_s(self) -> float | None:
+        """Seconds after which a hindered run is to be looked at again; None if nothing hinders it."""
+        if self.problem is None or self.status.phase in FINAL:
+            return None
+        return self.problem.row.look_again_s

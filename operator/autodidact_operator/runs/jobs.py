@@ -1,4 +1,4 @@
-"""Pure: a JobRequest as the manifests of a batch/v1 Job and of what it needs beside it.
+"""Builds the manifests of a batch/v1 Job, its Service and its Secret, without any effect.
 
 Pods pass Pod Security ``restricted``, have no Kubernetes rights, and mount two kinds of secret: the
 store's credentials, and a token that says who they are to the operator's progress endpoint only.
@@ -7,7 +7,6 @@ store's credentials, and a token that says who they are to the operator's progre
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from autodidact_contract.api.profile import ComputeProfileSpec
 from autodidact_contract.api.run import RunSpec
@@ -15,6 +14,7 @@ from autodidact_contract.base import GROUP
 from autodidact_contract.stages.registry import SAMPLING
 from autodidact_contract.task import EXIT_USER, RunRef
 from autodidact_operator.cluster import labels
+from autodidact_operator.cluster.resources import Body
 from autodidact_operator.plan.naming import job_name
 from autodidact_operator.plan.types import JobRequest
 from autodidact_operator.settings import Settings
@@ -28,14 +28,15 @@ MASTER_PORT = 29500
 RENDEZVOUS_TIMEOUT_S = 300
 TOKEN_SECONDS = 3600
 SECRET_TYPE = f"{GROUP}/store-credentials"
-"""Type of the Secrets that are ours; a type never changes, so that no other can become one."""
+"""Type of the Secrets that the operator writes.
+
+Kubernetes lets no Secret change its type, so the operator cannot write into any other Secret.
+"""
 
 _SECRETS = "/var/run/secrets/autodidact"
 _TERMINATION_LOG = "/dev/termination-log"
 _USER = 10001
 _INDEX = f"metadata.annotations['{labels.COMPLETION_INDEX}']"
-
-Manifest = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ class Owner:
     api_version: str
 
     @property
-    def reference(self) -> Manifest:
+    def reference(self) -> Body:
         """The owner reference; the garbage collector deletes what it owns with the run."""
         return {
             "apiVersion": self.api_version,
@@ -62,20 +63,20 @@ class Owner:
 
 def manifest(
     request: JobRequest, owner: Owner, spec: RunSpec, profile: ComputeProfileSpec, of: Settings
-) -> Manifest:
+) -> Body:
     """Returns the Job.
 
     Args:
         request: What to run.
         owner: The run.
         spec: The run's spec.
-        profile: What the named ComputeProfile holds now; later edits do not reach the Job.
+        profile: The ComputeProfile as it is now; later edits do not reach the Job.
         of: The operator's settings.
     """
     pods = _pods(request, profile)
     marks = _labels(request, owner.ref)
     own_name = job_name(owner.ref, request.job, request.attempt)
-    job: Manifest = {
+    job: Body = {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
@@ -88,7 +89,7 @@ def manifest(
             "completionMode": "Indexed",
             "completions": pods,
             "parallelism": pods,
-            # Attempts are the planner's: it knows what each failure is charged to.
+            # The planner counts attempts, since it knows what each failure is charged to.
             "backoffLimit": 0,
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": [_fail_at_once()]},
@@ -106,7 +107,7 @@ def manifest(
     return job
 
 
-def service(request: JobRequest, owner: Owner, profile: ComputeProfileSpec) -> Manifest | None:
+def service(request: JobRequest, owner: Owner, profile: ComputeProfileSpec) -> Body | None:
     """Returns the headless Service by which ranks find rank 0, or None for a single pod."""
     if not _many(request, profile):
         return None
@@ -129,8 +130,8 @@ def service(request: JobRequest, owner: Owner, profile: ComputeProfileSpec) -> M
     }
 
 
-def secret(job: Manifest, files: Mapping[str, str], expires_at: str) -> Manifest:
-    """Returns the Secret with a Job's store credentials; it is called like the Job and goes with it.
+def secret(job: Body, files: Mapping[str, str], expires_at: str) -> Body:
+    """Returns the Secret with a Job's store credentials; it has the Job's name and ends with it.
 
     Args:
         job: As the API server knows it.
@@ -182,14 +183,14 @@ def _queue(profile: ComputeProfileSpec) -> dict[str, str]:
     return {"kueue.x-k8s.io/queue-name": profile.queue_name} if profile.queue_name else {}
 
 
-def _fail_at_once() -> Manifest:
+def _fail_at_once() -> Body:
     codes = {"containerName": CONTAINER, "operator": "In", "values": [EXIT_USER]}
     return {"action": "FailJob", "onExitCodes": codes}
 
 
-def _pod(request: JobRequest, own_name: str, profile: ComputeProfileSpec, of: Settings) -> Manifest:
+def _pod(request: JobRequest, own_name: str, profile: ComputeProfileSpec, of: Settings) -> Body:
     secrets = _mounted_secrets(request, own_name, profile, of)
-    pod: Manifest = {
+    pod: Body = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -225,9 +226,9 @@ def _pod(request: JobRequest, own_name: str, profile: ComputeProfileSpec, of: Se
 
 def _mounted_secrets(
     request: JobRequest, own_name: str, profile: ComputeProfileSpec, of: Settings
-) -> dict[str, Manifest]:
-    """Returns the volumes with secrets, by the name of their folder below ``_SECRETS``."""
-    volumes: dict[str, Manifest] = {}
+) -> dict[str, Body]:
+    """Returns the volumes with secrets, by the names of their folders below ``_SECRETS``."""
+    volumes: dict[str, Body] = {}
     if store := own_name if of.sts_enabled else of.worker_store_secret:
         volumes["store"] = {"secret": {"secretName": store}}
     if request.secret:
@@ -249,8 +250,8 @@ def _container(
     own_name: str,
     profile: ComputeProfileSpec,
     of: Settings,
-    secrets: dict[str, Manifest],
-) -> Manifest:
+    secrets: dict[str, Body],
+) -> Body:
     distributed = request.training and profile.nodes * profile.processes_per_node > 1
     launcher = ["-m", "torch.distributed.run"] if distributed else []
     resources = profile.resources
@@ -267,7 +268,7 @@ def _container(
         ],
         "resources": resources,
         "terminationMessagePath": _TERMINATION_LOG,
-        # A program that cannot even start leaves nothing but the log.
+        # A program that cannot even start writes nothing but its log.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -287,8 +288,8 @@ def _container(
 
 
 def _environment(
-    request: JobRequest, profile: ComputeProfileSpec, of: Settings, secrets: dict[str, Manifest]
-) -> list[Manifest]:
+    request: JobRequest, profile: ComputeProfileSpec, of: Settings, secrets: dict[str, Body]
+) -> list[Body]:
     values = {
         "AUTODIDACT_TASK": request.task.model_dump_json(by_alias=True, exclude_none=True),
         "AUTODIDACT_STORE": of.store,
@@ -316,7 +317,7 @@ def _environment(
     return [{"name": name, "value": value} for name, value in values.items() if value]
 
 
-def _rendezvous(own_name: str, profile: ComputeProfileSpec) -> list[Manifest]:
+def _rendezvous(own_name: str, profile: ComputeProfileSpec) -> list[Body]:
     """Returns torchrun's settings; it reads every option from PET_<OPTION>."""
     master = f"{own_name}-0.{own_name}" if profile.nodes > 1 else "127.0.0.1"
     values = {
@@ -326,7 +327,7 @@ def _rendezvous(own_name: str, profile: ComputeProfileSpec) -> list[Manifest]:
         "PET_MASTER_PORT": str(MASTER_PORT),
         "PET_RDZV_CONF": f"timeout={RENDEZVOUS_TIMEOUT_S}",
     }
-    rank: Manifest = {
+    rank: Body = {
         "name": "PET_NODE_RANK",
         "valueFrom": {"fieldRef": {"fieldPath": _INDEX}},
     }

@@ -1,25 +1,26 @@
-"""Credentials of one Job each: lent by the store's STS, kept in a Secret, renewed in time.
+"""Lends every Job its own store credentials: the STS issues them, a Secret holds them.
 
-What a Job may do is worked out from its run's graph, from what is published and from the Job's name,
-which is its own for good; never from labels or annotations, which whoever may edit Jobs could widen:
+What a Job may do follows from its run's graph, from what is published, and from the Job's name,
+which cannot change. It never follows from labels or annotations: whoever may edit Jobs could extend
+those. A Job may:
 
-- read and list its namespace's part of the bucket, and where its stages import from without a
-  Secret, since what lies in an S3 that stages can read is not copied;
+- read and list its namespace's part of the bucket, and the locations that its stages import from
+  without a Secret, since data in an S3 that stages can read is not copied;
 - write the artifacts of its own stages, and write and delete the checkpoints of those that train.
-  The key of a stage that reads what an earlier stage of the same Job makes is not known before, so
-  any artifact of that kind may be written in the namespace; once the earlier stage has published,
-  the next renewal names the one;
-- delete nothing else: what is published stays, and so do bytes that a killed attempt left beside.
+  If a stage reads what an earlier stage of the same Job makes, its key is not known in advance. Any
+  artifact of its kind may then be written in the namespace. Once the earlier stage has published,
+  the next renewal allows that one artifact only;
+- delete nothing else: what is published stays, and so do the bytes that a killed attempt left.
 
-The Secret belongs to the Job and goes with it. It is written right after the Job, whose UID it
-needs; until it is there, pods wait as for any missing Secret, which is told only after some
-seconds. An operator that was ended between the two, or later, remembers no Secret of its own, and
-never reads one: at its first look at a run it lends anew to each of its Jobs at work. That is what
-repairs and renews after a restart, so that no time of expiry has to be kept anywhere. A Secret that
-somebody deletes is written again at the next renewal, or within seconds where a pod waits for it.
+The Secret belongs to the Job and is deleted with it. It needs the Job's UID, so it is written right
+after the Job. Until then the pods wait, as they do for any missing Secret; that is reported only
+after some seconds. An operator that was restarted does not know which credentials it lent, and it
+never reads a Secret. So at its first look at a run it lends new ones to each Job at work. That
+repairs what a crash left undone, and no time of expiry has to be kept anywhere. A Secret that was
+deleted is written again at the next renewal, or within seconds if a pod waits for it.
 
-While an STS is away, Jobs at work go on with what they were lent. A run says so only when that is
-about to end, or when a Job needs its first credentials.
+While the STS does not answer, Jobs at work go on with the credentials they have. The run's status
+reports it only when those are about to end, or when a Job needs its first ones.
 """
 
 import asyncio
@@ -32,6 +33,7 @@ from typing import Any
 from autodidact_contract.artifacts import Artifact, checkpoint_prefix, prefix
 from autodidact_contract.stages.data import Import
 from autodidact_contract.stages.training import Training
+from autodidact_operator.cluster.resources import Body
 from autodidact_operator.plan.naming import job_name
 from autodidact_operator.plan.progression import stage_key_of
 from autodidact_operator.plan.types import Graph, ObservedJob, Run, Stage
@@ -42,26 +44,25 @@ from autodidact_operator.settings import Settings
 from autodidact_store.errors import ConfigurationError, StoreError
 from autodidact_store.sts import MAX_POLICY, Session, TokenService, encoded
 
-Body = dict[str, Any]
 log = logging.getLogger(__name__)
 
 HELD_UP_S = 15.0
-"""Age at which credentials are lent anew to a Job whose pods do not start: perhaps for lack of them."""
+"""Age of credentials at which a Job whose pods do not start gets new ones: they may be missing."""
 
 RETRY_S = 30.0
 """Seconds after which a renewal that failed is tried again."""
 
 LAST_CALL_S = 300.0
-"""Seconds before the end of credentials from which on a renewal that fails is told by the run."""
+"""Seconds before credentials end, from which on the run's status reports a failed renewal."""
 
 _ARN = "arn:aws:s3:::"
 _ANY_KEY = "?" * 32
-"""Matches the key of any artifact, and no more: kinds may begin like other kinds."""
+"""Matches the key of any artifact and nothing longer: a kind's name may begin like another's."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """A run with its graph, and what of it is published, by stage name."""
+    """A run with its graph, and with what is published of it, by stage name."""
 
     run: Run
     graph: Graph
@@ -70,12 +71,12 @@ class Planned:
 
 @dataclass(frozen=True, kw_only=True)
 class _Lent:
-    """What a Job has, in seconds of the clock that only counts.
+    """The times of a Job's credentials, in monotonic seconds.
 
     Attributes:
-        at: When it was lent.
-        due: When to lend anew.
-        until: When it ends.
+        at: When they were lent.
+        due: When to lend new ones.
+        until: When they end.
     """
 
     at: float
@@ -84,7 +85,7 @@ class _Lent:
 
 
 class Lender:
-    """Lends to Jobs, and remembers when it did.
+    """Lends credentials to Jobs, and remembers when.
 
     Args:
         service: The store's STS.
@@ -92,7 +93,7 @@ class Lender:
         world: Where the Secrets go, and the clock.
     """
 
-    def __init__(self, service: TokenService, settings: Settings, world: World[Any]) -> None:
+    def __init__(self, service: TokenService, settings: Settings, world: World) -> None:
         self._service = service
         self._settings = settings
         self._world = world
@@ -100,7 +101,7 @@ class Lender:
         self._lent: dict[str, dict[str, _Lent]] = {}  # By the run's UID, the Job's name.
 
     async def mint(self, planned: Planned, job: str, name: str) -> Session:
-        """Returns what a Job may use; the server's log calls it by the Job's name.
+        """Returns new credentials for a Job; the server's log has them under the Job's name.
 
         Args:
             planned: The run.
@@ -108,7 +109,7 @@ class Lender:
             name: The Job's own.
 
         Raises:
-            StoreError: The STS does not lend, or not what can be relied on, and why.
+            StoreError: The STS lends none, or none that last until the renewal.
         """
         namespace = planned.run.ref.namespace
         allowed = policy(self._bucket, namespace, planned.graph, job, planned.artifacts)
@@ -124,7 +125,7 @@ class Lender:
         return session
 
     async def hand_over(self, run_uid: str, job: Body, session: Session) -> None:
-        """Puts credentials into the Secret of a Job.
+        """Writes credentials into the Secret of a Job.
 
         Raises:
             OperatorError: It could not be written.
@@ -142,7 +143,7 @@ class Lender:
     async def renew(
         self, planned: Planned, bodies: Iterable[Body], seen: Iterable[ObservedJob]
     ) -> None:
-        """Lends anew to the Jobs at work that need it, and forgets the run's other Jobs.
+        """Lends new credentials to the Jobs at work that need some, and forgets the run's other Jobs.
 
         Args:
             planned: The run.
@@ -150,7 +151,7 @@ class Lender:
             seen: The same, as the planner sees them.
 
         Raises:
-            StoreError: The STS does not lend, and why, and a Job cannot do without.
+            StoreError: The STS lends none, and a Job cannot go on without.
             OperatorError: A Secret could not be written.
         """
         uid, busy = planned.run.ref.uid, at_work(planned, seen)
@@ -170,7 +171,7 @@ class Lender:
                 await self.hand_over(uid, by_name[job.name], session)
 
     def _puts_off(self, run_uid: str, job: ObservedJob) -> bool:
-        """Returns whether a Job has what it needs for now; it is then served a little later."""
+        """Returns whether a failed renewal can wait; it is then tried again after ``RETRY_S``."""
         lent, now = self._lent[run_uid].get(job.name), self._world.monotonic()
         if lent is None or _held_up(job) or lent.until - now <= LAST_CALL_S:
             return False
@@ -178,7 +179,7 @@ class Lender:
         return True
 
     def wait(self, planned: Planned, seen: Iterable[ObservedJob]) -> float | None:
-        """Returns in how many seconds one of a run's Jobs is due, None where none is at work."""
+        """Returns in how many seconds a Job of the run needs new credentials; None if none is at work."""
         busy = at_work(planned, seen)
         return min((self._wait(planned.run.ref.uid, job) for job in busy), default=None)
 
@@ -196,14 +197,14 @@ class Lender:
 
 
 def _held_up(job: ObservedJob) -> bool:
-    """Returns whether a pod does not start, perhaps for lack of its Secret."""
+    """Returns whether a pod does not start, perhaps because its Secret is missing."""
     return any(pod.waiting == HELD_UP for pod in job.pods)
 
 
 def at_work(planned: Planned, seen: Iterable[ObservedJob]) -> list[ObservedJob]:
-    """Returns the run's own Jobs whose pods need the store, those that wait in a queue too.
+    """Returns the run's Jobs whose pods need the store, including those that wait in a queue.
 
-    One that was given the labels of another job of the graph is not the run's own.
+    A Job whose labels name another job of the graph than its own name does is left out.
     """
     ref = planned.run.ref
     return [
@@ -221,8 +222,8 @@ def policy(
 ) -> dict[str, Any]:
     """Returns what the credentials of a Job allow, as an IAM policy.
 
-    Many inputs under long names do not fit into what an STS takes, if each place is named. Then any
-    artifact of the kinds that the Job makes may be written.
+    An STS takes only short policies. Where one that names every place is too long, any artifact of
+    the kinds that the Job makes may be written.
 
     Args:
         bucket: The store's.
@@ -247,7 +248,7 @@ def _document(
     read = [f"{bucket}/{namespace}/*"]
     for uri in imported:
         place = uri.removeprefix("s3://")
-        # What begins like it may be imported as well: the administrator opens prefixes.
+        # Whatever begins with this location may be read too: administrators allow prefixes.
         read.append(f"{place}*" if "/" in place else f"{place}/*")
         other, _, key = place.partition("/")
         listed.setdefault(other, []).append(key)
@@ -271,7 +272,7 @@ def _document(
 
 
 def stages_of(graph: Graph, job: str) -> list[Stage]:
-    """Returns the stages of a job of the graph; a Job that somebody else made may have none."""
+    """Returns the stages of a job of the graph; a Job that the operator did not create may have none."""
     return [stage for stage in graph.stages if stage.job == job]
 
 
@@ -281,9 +282,8 @@ def _key(stage: Stage, artifacts: Mapping[str, Artifact]) -> str:
 
 
 def _imported(graph: Graph, stages: Iterable[Stage]) -> list[str]:
-    """Returns where in S3 the stages or those they read from import with the Job's credentials."""
-    by_name = graph.by_name
-    near = [near for s in stages for near in (s, *(by_name[name] for name in s.inputs.values()))]
+    """Returns the S3 locations that stages, or those they read, import with the Job's credentials."""
+    near = [near for s in stages for near in (s, *(graph[name] for name in s.inputs.values()))]
     return _once(
         stage.config.uri
         for stage in near

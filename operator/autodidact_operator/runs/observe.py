@@ -1,4 +1,4 @@
-"""Pure: Jobs and Pods as the API server shows them, in the planner's words."""
+"""Translates what is seen of a run on the cluster into what the planner reads, without any effect."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -9,26 +9,26 @@ from pydantic import ValidationError
 
 from autodidact_contract.task import Result
 from autodidact_operator.cluster import labels
-from autodidact_operator.plan.types import ObservedJob, ObservedPod
+from autodidact_operator.cluster.resources import Body
+from autodidact_operator.plan.types import Graph, ObservedJob, ObservedPod, StageProgress
+from autodidact_operator.progress import Reports, eta, fraction
 from autodidact_operator.runs.jobs import CONTAINER
 
-Body = Mapping[str, Any]
-
 HELD_UP = "ContainerCreating"
-_QUIET = frozenset({"", HELD_UP, "PodInitializing"})
-"""Waiting reasons that every pod passes through."""
+_USUAL = frozenset({"", HELD_UP, "PodInitializing"})
+"""Waiting reasons that every pod has for a moment."""
+
+USUAL_S = 5.0
+"""Seconds for which such a reason is usual. Later it is reported: a missing Secret has no other."""
 
 MAX_LAST_WORDS = 300
-"""Characters of a log's last line that are told."""
-
-QUIET_S = 5.0
-"""Seconds after which such a reason is told all the same: a missing Secret has no other."""
+"""Characters of a log's last line that are shown."""
 
 _TRACKED = "batch.kubernetes.io/job-tracking"
-"""Finalizer of a pod whose end the Job controller has yet to take into account."""
+"""Finalizer of a pod whose end the Job controller has not counted yet."""
 
 _NODE_LOST = "DeletionByTaintManager"
-"""Reason of a disruption where the kubelet may be unable to say that the pod has ended."""
+"""Reason of a disruption after which the kubelet may be unable to report the pod's end."""
 
 _PHASES: Mapping[str, Literal["Pending", "Running", "Succeeded", "Failed"]] = {
     "Pending": "Pending",
@@ -40,7 +40,9 @@ _PHASES: Mapping[str, Literal["Pending", "Running", "Succeeded", "Failed"]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class HeldUp:
-    """Jobs without pods and pods without containers, which are explained in Events only.
+    """Finds Jobs that get no pods, and pods that get no containers.
+
+    Kubernetes gives the cause only in Events, which the operator does not read.
 
     Attributes:
         now: The time, with its zone.
@@ -51,7 +53,7 @@ class HeldUp:
     secrets: tuple[str, ...]
 
     def includes(self, status: Body, state: Body) -> bool:
-        """Returns whether a pod is one of these, and has been for long."""
+        """Returns whether a pod was scheduled some seconds ago and still has no container."""
         if status.get("phase", "Pending") != "Pending" or "running" in state:
             return False
         return any(
@@ -62,7 +64,7 @@ class HeldUp:
         )
 
     def no_pods(self, job: ObservedJob) -> Mapping[str, Any]:
-        """Returns reason and message of a Job that should have pods by now and has none."""
+        """Returns reason and message if a Job should have pods by now and has none."""
         begun = self._for_long(job.started_at or job.created_at)
         if job.pods or job.suspended or job.stopping or not begun:
             return {}
@@ -73,10 +75,10 @@ class HeldUp:
         return {"reason": "NoPods", "message": message}
 
     def _for_long(self, since: datetime) -> bool:
-        return (self.now - since).total_seconds() >= QUIET_S
+        return (self.now - since).total_seconds() >= USUAL_S
 
     def causes(self, pod: str) -> str:
-        """Says what the usual causes are and where the true one is told."""
+        """Returns the usual causes, and the command that shows the real one."""
         return (
             f"its image is still being pulled, or a Secret is missing ({', '.join(self.secrets)}); "
             f"kubectl describe pod {pod} says which"
@@ -92,7 +94,7 @@ def jobs(
         bodies: Jobs that carry the run's label.
         pods: Pods that carry the run's label.
         uid: The run's UID; a Job whose controller is another object is not the run's.
-        held: What is told of pods that are held up; without it none is said to be.
+        held: Finds those that are held up; None: they are not looked for.
     """
     by_job: dict[str, list[Body]] = {}
     for pod in pods:
@@ -104,19 +106,36 @@ def jobs(
     )
 
 
+def progress(reports: Reports, graph: Graph, now: float) -> StageProgress | None:
+    """Returns how far the stage is that was reported last.
+
+    Args:
+        reports: The latest reports of the run.
+        graph: The whole run as a graph; reports of other stages do not count.
+        now: Monotonic seconds, of the clock of the reports.
+    """
+    known = {name: shards for name, shards in reports.items() if name in graph.by_name and shards}
+    if not known:
+        return None
+    last = max(known, key=lambda name: max(report.received_at for report in known[name]))
+    done = fraction(known[last], graph[last].shards)
+    left = eta(known[last], now)
+    return StageProgress(stage=last, fraction=done or 0.0, eta_seconds=left)
+
+
 def _controller(body: Body) -> str:
     owners = body["metadata"].get("ownerReferences") or ()
     return next((owner["uid"] for owner in owners if owner.get("controller")), "")
 
 
 def _attempt(body: Body) -> int:
-    """Returns the attempt, 0 for a Job whose labels somebody broke."""
+    """Returns the number of the attempt, 0 for a Job whose labels were broken."""
     text = (body["metadata"].get("labels") or {}).get(labels.ATTEMPT, "")
     return int(text) if text.isdecimal() else 0
 
 
-def quiet(jobs: Iterable[ObservedJob]) -> bool:
-    """Returns whether a pod may be held up without anybody saying so."""
+def unexplained(jobs: Iterable[ObservedJob]) -> bool:
+    """Returns whether a Job or a pod does not begin and no reason is known yet."""
     return any(
         not (job.pods or job.ended or job.message)
         or any(pod.phase == "Pending" and not pod.waiting for pod in job.pods)
@@ -133,7 +152,7 @@ def _job(body: Body, pods: Iterable[Body], held: HeldUp | None) -> ObservedJob:
         created_at=_time(metadata["creationTimestamp"]),
         started_at=_time(status["startTime"]) if status.get("startTime") else None,
         shards=spec.get("completions") or 1,
-        # Let go by its queue, it stays so until the Job controller has taken notice.
+        # A Job that its queue let go counts as suspended until the Job controller notices.
         suspended=bool(spec.get("suspend")) or _is(body, "Suspended"),
         stopping="deletionTimestamp" in metadata,
         pods=_pods(pods, status, held),
@@ -148,10 +167,10 @@ def _job(body: Body, pods: Iterable[Body], held: HeldUp | None) -> ObservedJob:
 
 
 def _pods(bodies: Iterable[Body], job_status: Body, held: HeldUp | None) -> tuple[ObservedPod, ...]:
-    """Returns the pods of a Job, but for those that failed because it was suspended.
+    """Returns the pods of a Job, except those that failed because the Job was suspended.
 
-    So a queue evicts a Job, which lives on: its controller stops tracking such a pod and deletes it,
-    and counts no failure.
+    A queue evicts a Job by suspending it. The Job controller then stops tracking the Job's pods,
+    deletes them, and counts no failure.
     """
     failing = bool(job_status.get("failed"))
     seen = [
@@ -163,7 +182,7 @@ def _pods(bodies: Iterable[Body], job_status: Body, held: HeldUp | None) -> tupl
 
 
 def _is_tracked(metadata: Body) -> bool:
-    """Returns whether the Job controller has yet to take notice of a pod's end, or keeps the pod."""
+    """Returns whether the Job controller still tracks a pod, or will keep it."""
     return "deletionTimestamp" not in metadata or _TRACKED in (metadata.get("finalizers") or ())
 
 
@@ -210,14 +229,14 @@ def _pod(body: Body, held: HeldUp | None) -> ObservedPod:
 
 
 def _disruption(status: Body) -> Body:
-    """Returns the condition that says that a pod was preempted, evicted or drained, if it was."""
+    """Returns the condition of a pod that was preempted, evicted or drained; empty otherwise."""
     conditions = status.get("conditions") or ()
     found = (c for c in conditions if c["type"] == "DisruptionTarget" and c["status"] == "True")
     return next(found, {})
 
 
 def _of_lost_node(body: Body) -> str:
-    """Says what a pod waits for that was deleted because its node is not heard of."""
+    """Returns the message for a pod that was deleted because its node no longer answers."""
     node = body.get("spec", {}).get("nodeName", "")
     return (
         f"node {node} is not ready, and only it can say that pod {body['metadata']['name']} has "
@@ -227,16 +246,16 @@ def _of_lost_node(body: Body) -> str:
 
 
 def _phase(status: Body, ended: Body) -> Literal["Pending", "Running", "Succeeded", "Failed"]:
-    """Returns the pod's phase; a terminated worker decides it before the kubelet has said so."""
+    """Returns a pod's phase. The end of its container is known before the kubelet sets the phase."""
     if "exitCode" in ended:
         return "Failed" if ended["exitCode"] else "Succeeded"
     return _PHASES.get(status.get("phase", ""), "Running")
 
 
 def _waiting(status: Body, state: Body) -> tuple[str, str]:
-    """Returns why a pod does not start: what its container waits for, or the scheduler's word."""
+    """Returns why a pod does not start: what its container waits for, or the scheduler's reason."""
     waiting = state.get("waiting") or {}
-    if waiting.get("reason", "") not in _QUIET:
+    if waiting.get("reason", "") not in _USUAL:
         return waiting["reason"], waiting.get("message", "")
     for condition in status.get("conditions") or ():
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
@@ -251,7 +270,7 @@ def _index(body: Body) -> int:
 
 
 def _result(message: str) -> Result | None:
-    """Returns a worker's last words, None if they are not in our form."""
+    """Returns the result that a worker wrote, None if it wrote none."""
     try:
         return Result.model_validate_json(message) if message.startswith("{") else None
     except ValidationError:
@@ -259,7 +278,7 @@ def _result(message: str) -> Result | None:
 
 
 def _last_words(message: str) -> str:
-    """Returns the last line of what a container left that has no worker's words, if it is text."""
+    """Returns the last line of a container's log, empty if it is not printable."""
     lines = [" ".join(line.split()) for line in message.splitlines()]
     last = next((line for line in reversed(lines) if line), "")
     return last[:MAX_LAST_WORDS] if last.isprintable() else ""

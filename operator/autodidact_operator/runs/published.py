@@ -1,16 +1,17 @@
-"""What is published for a run.
+"""What is published of a run.
 
-Found in the store once, remembered, and asked for again only when something happened that may
-have changed it.
+An artifact that was found once is remembered. For one that was not found, the store is asked again
+only after something that may have published it.
 """
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
 
 from autodidact_contract.artifacts import Artifact, fold
+from autodidact_operator.plan.problems import Problem
 from autodidact_operator.plan.progression import frontier
 from autodidact_operator.plan.types import Graph, ObservedJob
-from autodidact_store.errors import StoreUnavailableError
+from autodidact_store.errors import StoreError, StoreUnavailableError
 from autodidact_store.protocol import Store
 from autodidact_store.publishing import find, published
 
@@ -30,19 +31,20 @@ class Library:
         self._asked: dict[str, set[str]] = {}
 
     async def artifacts(
-        self, uid: str, namespace: str, graph: Graph, quiet: Collection[str]
+        self, uid: str, namespace: str, graph: Graph, busy: Collection[str]
     ) -> Mapping[str, Artifact]:
         """Returns what is published, by stage name.
 
-        Each find may make the keys of further stages known, so this goes on until nothing new
-        turns up: a run that was done before, in this namespace, is found whole.
+        The key of a stage follows from its inputs. So what is found makes the keys of further
+        stages known, and the search goes on until it finds nothing more. A run that was done before
+        in this namespace is found as a whole.
 
         Args:
             uid: The run's.
             namespace: The run's.
             graph: The run as a graph; the same for every call with this UID.
-            quiet: Jobs that are at work and have not ended: what they will publish is not
-                asked for again.
+            busy: Jobs that are at work and have not ended. The store is not asked again for what
+                they will publish.
 
         Raises:
             StoreError: The store does not answer, or not as it should.
@@ -51,36 +53,43 @@ class Library:
         asked = self._asked.setdefault(uid, set())
         seen_now: set[str] = set()
         worked: set[str] = set()  # Jobs of which something new was found.
-        while True:
-            wanted = {
-                name: place
-                for name, place in frontier(graph, known).items()
-                if name not in seen_now and (name not in asked or graph[name].job not in quiet)
-            }
-            if not wanted:
-                return dict(known)
+        while wanted := {
+            name: place
+            for name, place in frontier(graph, known).items()
+            if name not in seen_now and (name not in asked or graph[name].job not in busy)
+        }:
             whole = {
                 name
                 for name in wanted
                 if graph[name].shards == 1 and (name in asked or graph[name].job in worked)
             }
-            found = await asyncio.gather(
-                *(
-                    self._look(namespace, *place, whole=name in whole)
-                    for name, place in wanted.items()
-                )
-            )
+            new = await self._look_up(namespace, wanted, whole)
             asked.update(wanted)
             seen_now.update(wanted)
-            new = {name: a for name, a in zip(wanted, found, strict=True) if a}
             known.update(new)
             worked.update(graph[name].job for name in new)
+        return dict(known)
 
     def keep(self, uids: Iterable[str]) -> None:
         """Forgets all other runs."""
         wanted = set(uids)
         self._known = {uid: known for uid, known in self._known.items() if uid in wanted}
         self._asked = {uid: asked for uid, asked in self._asked.items() if uid in wanted}
+
+    async def _look_up(
+        self, namespace: str, places: Mapping[str, tuple[str, str]], whole: Collection[str]
+    ) -> dict[str, Artifact]:
+        """Returns the artifacts that are published, by stage name.
+
+        Args:
+            namespace: The run's.
+            places: Kind and key to look for, by stage name.
+            whole: Stages whose artifact is likely there, in one shard.
+        """
+        found = await asyncio.gather(
+            *(self._look(namespace, *place, whole=name in whole) for name, place in places.items())
+        )
+        return {name: a for name, a in zip(places, found, strict=True) if a}
 
     async def _look(self, namespace: str, kind: str, key: str, *, whole: bool) -> Artifact | None:
         try:
@@ -92,16 +101,22 @@ class Library:
             ) from error
 
     def _find(self, namespace: str, kind: str, key: str, *, whole: bool) -> Artifact | None:
-        """Returns an artifact; one that is likely there in one shard takes one request, not two."""
+        """Returns an artifact, None if it is not there; ``whole`` saves a request if it is."""
         manifest = published(self._store, namespace, kind, key, 0, 1) if whole else None
         return fold([manifest]) if manifest else find(self._store, namespace, kind, key)
 
 
-def quiet(jobs: Iterable[ObservedJob]) -> frozenset[str]:
+def busy(jobs: Iterable[ObservedJob]) -> frozenset[str]:
     """Returns the jobs that have a Job at work of which no pod has ended."""
-    busy = set()
-    for job in jobs:
-        ended = job.ended or job.stopping
-        if not ended and not any(pod.phase in ("Succeeded", "Failed") for pod in job.pods):
-            busy.add(job.job)
-    return frozenset(busy)
+    return frozenset(
+        job.job
+        for job in jobs
+        if not (job.ended or job.stopping)
+        and not any(pod.phase in ("Succeeded", "Failed") for pod in job.pods)
+    )
+
+
+def problem(error: StoreError) -> Problem:
+    """Returns the problem of a run that met an error of the store."""
+    name = type(error).__name__.removesuffix("Error")
+    return Problem(name if name.startswith("Store") else f"Store{name}", str(error))

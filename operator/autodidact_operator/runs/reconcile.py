@@ -1,53 +1,41 @@
-"""One step of one run: observe, decide, act, write the status once, tell.
+"""One step of one run on a cluster: observe, decide, act, and say when to look again.
 
-The same for a cluster and for one machine; what differs is behind ``Effects``.
+Whatever hinders a run is a ``Problem``; ``plan.problems`` has the table of them.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 from pydantic import ValidationError
 
-from autodidact_contract.api.profile import ComputeProfileSpec
-from autodidact_contract.api.run import Origin, RunSpec
+from autodidact_contract.api.run import Origin
 from autodidact_contract.api.status import RunStatus
 from autodidact_contract.artifacts import Artifact
 from autodidact_contract.task import RunRef
 from autodidact_operator.cluster.cache import Snapshot
-from autodidact_operator.cluster.resources import RunKey
-from autodidact_operator.errors import ConflictError, ForbiddenError, InvalidObjectError
+from autodidact_operator.cluster.resources import Body, RunKey
 from autodidact_operator.plan import forking
-from autodidact_operator.plan.decide import FINAL, decide, hindered, refused
-from autodidact_operator.plan.forking import NoOrigin
-from autodidact_operator.plan.recipes import BY_KIND, Recipe, graph_of
-from autodidact_operator.plan.types import (
-    Decision,
-    Event,
-    Graph,
-    JobRequest,
-    Observed,
-    ObservedJob,
-    Report,
-    Run,
-)
-from autodidact_operator.progress import Reports, eta, fraction
-from autodidact_operator.runs import jobs, observe
-from autodidact_operator.runs.effects import act, write_record
+from autodidact_operator.plan.decide import decide, hindered, refused
+from autodidact_operator.plan.problems import Problem
+from autodidact_operator.plan.recipes import BY_KIND
+from autodidact_operator.plan.types import FINAL, Decision, Graph, Observed, ObservedJob, Run
+from autodidact_operator.runs import observe, profiles, published
+from autodidact_operator.runs.cluster_effects import REFUSALS, ClusterEffects, NotCreatedError
+from autodidact_operator.runs.effects import act
 from autodidact_operator.runs.lending import Lender, Planned
-from autodidact_operator.runs.published import Library, quiet
-from autodidact_operator.runs.specs import RefusedError, interpret, sentence, sources
+from autodidact_operator.runs.memory import Memory, only_detail
+from autodidact_operator.runs.published import Library, busy
+from autodidact_operator.runs.record import write_record
+from autodidact_operator.runs.specs import RefusedError
 from autodidact_operator.runs.world import World
 from autodidact_operator.settings import Settings
 from autodidact_store.errors import StoreError
-from autodidact_store.protocol import Store
 from autodidact_store.sts import TokenService
 
-Body = Mapping[str, Any]
 log = logging.getLogger(__name__)
 
 
@@ -56,16 +44,16 @@ class Reconciler:
     """Reconciles runs on a cluster.
 
     Attributes:
-        world: Reads from memory, writes to the API server.
+        world: Reads from the cache, writes to the API server.
         library: What is published.
-        memory: What need not be found out again.
+        memory: What need not be worked out again.
         settings: The operator's settings.
         lender: Of credentials to Jobs; None where all use one Secret.
     """
 
-    world: World[Store]
+    world: World
     library: Library
-    memory: "Memory"
+    memory: Memory
     settings: Settings
     lender: Lender | None = None
 
@@ -79,110 +67,126 @@ class Reconciler:
         try:
             run = self.memory.interpreted(recipe, snapshot.run)
         except RefusedError as error:
-            await self._refuse(snapshot, (error.reason, str(error)), before, now)
+            await self._refuse(snapshot, Problem(error.reason, str(error)), before, now)
             return None
         if run.spec.parent and not before.origin:
             found = self._origin(run, run.spec.parent)
-            if isinstance(found, NoOrigin):
+            if isinstance(found, Problem):
                 return await self._without_origin(snapshot, run, found, before, now)
             before = before.model_copy(update={"origin": found})
         graph = self.memory.graph(recipe, run, before.origin)
         return await self._step(snapshot, run, graph, before, now)
 
-    def _origin(self, run: Run, wanted: Origin) -> str | NoOrigin:
+    async def _step(
+        self, snapshot: Snapshot, run: Run, graph: Graph, before: RunStatus, now: datetime
+    ) -> float | None:
+        """Observes, decides and acts for a run whose graph is known."""
+        own_profiles = profiles.of_run(run.spec, snapshot.profiles)
+        seen_jobs = self._jobs(snapshot, run, own_profiles, now)
+        planned, problem = await self._published(snapshot, run, graph, seen_jobs, before)
+        if problem:
+            decision = hindered(run, problem, before, now)
+        else:
+            reports = self.world.progress(run.ref.uid)
+            seen = Observed(
+                jobs=seen_jobs,
+                artifacts=planned.artifacts,
+                progress=observe.progress(reports, graph, self.world.monotonic()),
+                problem=profiles.problem(run.spec, snapshot.profiles),
+                enlargeable=profiles.enlargeable(own_profiles),
+            )
+            decision = decide(graph, run, seen, before, now)
+        put_off = self._seconds_to_write(run, before, decision.status)
+        if put_off is not None:
+            decision = replace(decision, status=before)
+        decision = await self._carry_out(decision, snapshot, planned, before, now)
+        if decision.status.phase in FINAL and before.phase not in FINAL:
+            await self._record(snapshot, run, decision.status, planned.artifacts)
+        times = (
+            put_off,
+            max((decision.wake_at - now).total_seconds(), 0.0) if decision.wake_at else None,
+            decision.look_again_s,
+            observe.USUAL_S if observe.unexplained(seen_jobs) else None,
+            self._seconds_to_renew(planned, seen_jobs, decision.status),
+        )
+        return min((seconds for seconds in times if seconds is not None), default=None)
+
+    # Observe.
+
+    def _origin(self, run: Run, wanted: Origin) -> str | Problem:
         """Returns the artifact that a forked run starts from, or why there is none."""
         key = RunKey(run.ref.kind, run.ref.namespace, wanted.run)
         parent = self.world.snapshot(key)
         status = status_of(parent.run) if parent else None
-        others = forking.waits_for(wanted.run, partial(self._whom, run.ref))
+        others = forking.waits_for(wanted.run, partial(self._waits_for, run.ref))
         return forking.find(wanted, run.ref.name, status, others)
 
-    def _whom(self, ref: RunRef, name: str) -> str:
-        """Returns the run whose model a run beside ours waits for; empty where it waits for none."""
+    def _waits_for(self, ref: RunRef, name: str) -> str:
+        """Returns the run whose model a run of our namespace waits for; empty if for none."""
         snapshot = self.world.snapshot(RunKey(ref.kind, ref.namespace, name))
         if snapshot is None or status_of(snapshot.run).origin:
             return ""
         wanted = (snapshot.run.get("spec") or {}).get("from") or {}
         return str(wanted.get("run", ""))
 
-    async def _without_origin(
-        self, snapshot: Snapshot, run: Run, problem: NoOrigin, before: RunStatus, now: datetime
-    ) -> float | None:
-        said = problem.reason, problem.message
-        if problem.final:
-            await self._refuse(snapshot, said, before, now)
-            return None
-        decision = hindered(run, said, before, now, patiently=problem.patient)
-        await act(decision, _Cluster(self, snapshot))
-        return None if decision.status.phase in FINAL else _RETRY_STORE_S
+    def _jobs(
+        self, snapshot: Snapshot, run: Run, own_profiles: Mapping[str, Body], now: datetime
+    ) -> tuple[ObservedJob, ...]:
+        """Returns the run's Jobs with their pods."""
+        store_secret = "the Job's own" if self.lender else self.settings.worker_store_secret
+        secrets = profiles.secrets(run.spec, own_profiles, store_secret)
+        held = observe.HeldUp(now=now, secrets=secrets)
+        return observe.jobs(snapshot.jobs, snapshot.pods, run.ref.uid, held)
+
+    async def _published(
+        self,
+        snapshot: Snapshot,
+        run: Run,
+        graph: Graph,
+        seen_jobs: tuple[ObservedJob, ...],
+        before: RunStatus,
+    ) -> tuple[Planned, Problem | None]:
+        """Returns what is published of a run, and renews the credentials of its Jobs.
+
+        The problem is what went wrong with one of the two.
+        """
+        planned = Planned(run=run, graph=graph, artifacts={})
+        if before.phase in FINAL:
+            return planned, None
+        try:
+            artifacts = await self.library.artifacts(
+                run.ref.uid, run.ref.namespace, graph, busy(seen_jobs)
+            )
+            planned = replace(planned, artifacts=artifacts)
+            if self.lender:
+                await self.lender.renew(planned, snapshot.jobs, seen_jobs)
+        except StoreError as error:
+            return planned, published.problem(error)
+        except REFUSALS as error:
+            return planned, Problem("CredentialsNotWritten", str(error))
+        return planned, None
+
+    # Act.
 
     async def _refuse(
-        self, snapshot: Snapshot, problem: tuple[str, str], before: RunStatus, now: datetime
+        self, snapshot: Snapshot, problem: Problem, before: RunStatus, now: datetime
     ) -> None:
+        """Ends a run that can never work, and its Jobs."""
         metadata = snapshot.run["metadata"]
         seen_jobs = observe.jobs(snapshot.jobs, snapshot.pods, metadata["uid"])
         decision = refused(metadata["generation"], problem, seen_jobs, before, now)
-        await act(decision, _Cluster(self, snapshot))
+        await act(decision, self._effects(snapshot))
 
-    async def _step(
-        self, snapshot: Snapshot, run: Run, graph: Graph, before: RunStatus, now: datetime
+    async def _without_origin(
+        self, snapshot: Snapshot, run: Run, problem: Problem, before: RunStatus, now: datetime
     ) -> float | None:
-        profiles = _profiles(run.spec, snapshot)
-        held = observe.HeldUp(now=now, secrets=self._secrets(run.spec, profiles))
-        seen_jobs = observe.jobs(snapshot.jobs, snapshot.pods, run.ref.uid, held)
-        planned = Planned(run=run, graph=graph, artifacts={})
-        try:
-            if before.phase not in FINAL:
-                artifacts = await self.library.artifacts(
-                    run.ref.uid, run.ref.namespace, graph, quiet(seen_jobs)
-                )
-                planned = Planned(run=run, graph=graph, artifacts=artifacts)
-                if self.lender:
-                    await self.lender.renew(planned, snapshot.jobs, seen_jobs)
-        except StoreError as error:
-            decision = hindered(run, (_reason(error), str(error)), before, now)
-        except _REFUSALS as error:
-            decision = hindered(run, ("CredentialsNotWritten", str(error)), before, now)
-        else:
-            seen = Observed(
-                jobs=seen_jobs,
-                artifacts=planned.artifacts,
-                progress=_progress(self.world.progress(run.ref.uid), graph, self.world.monotonic()),
-                problem=_missing_profile(run.spec, snapshot),
-                enlargeable=frozenset(
-                    name for name, one in profiles.items() if one.get("outOfMemoryResources")
-                ),
-            )
-            decision = decide(graph, run, seen, before, now)
-        wait = self._detail_wait(run, before, decision.status)
-        if wait:
-            decision = replace(decision, status=before)
-        decision = await self._carry_out(decision, snapshot, planned, before, now)
-        if decision.status.phase in FINAL and before.phase not in FINAL:
-            await self._record(snapshot, run, decision.status, planned.artifacts)
-        times = (
-            wait,
-            max((decision.wake_at - now).total_seconds(), 0.0) if decision.wake_at else None,
-            _RETRY_STORE_S if decision.status.waiting_since else None,
-            observe.QUIET_S if observe.quiet(seen_jobs) else None,
-            self._renewal_wait(planned, seen_jobs, decision.status),
-        )
-        return min((seconds for seconds in times if seconds is not None), default=None)
-
-    def _renewal_wait(
-        self, planned: Planned, seen: Iterable[ObservedJob], status: RunStatus
-    ) -> float | None:
-        """Returns in how many seconds a Job's credentials are to be renewed, if they can be."""
-        if self.lender is None or status.phase in FINAL or status.waiting_since:
+        """Ends a forked run or lets it wait; returns after how many seconds to look again."""
+        if problem.row.ends_jobs:
+            await self._refuse(snapshot, problem, before, now)
             return None
-        return self.lender.wait(planned, seen)
-
-    def _detail_wait(self, run: Run, before: RunStatus, after: RunStatus) -> float | None:
-        """Returns in how many seconds a status may be written that can wait; None for at once."""
-        if after == before or not only_detail(before, after):
-            return None
-        left = self.memory.seconds_to_write(run.ref.uid, self.world.monotonic())
-        return left if left > 0 else None
+        decision = hindered(run, problem, before, now)
+        await act(decision, self._effects(snapshot))
+        return decision.look_again_s
 
     async def _carry_out(
         self,
@@ -192,26 +196,29 @@ class Reconciler:
         before: RunStatus,
         now: datetime,
     ) -> Decision:
-        """Returns what was decided and done; a Job that is refused hinders the run."""
-        effects = _Cluster(self, snapshot, planned)
+        """Carries a decision out; returns it, or another one if a Job could not be created."""
+        effects = self._effects(snapshot, planned)
         try:
             await act(decision, effects)
         except NotCreatedError as error:
-            problem = "JobNotCreated", str(error)
+            problem = Problem("JobNotCreated", str(error))
         except StoreError as error:
-            problem = _reason(error), str(error)
+            problem = published.problem(error)
         else:
             return decision
         decision = hindered(planned.run, problem, before, now)
         await act(decision, effects)
         return decision
 
-    def _secrets(self, spec: RunSpec, profiles: Mapping[str, Body]) -> tuple[str, ...]:
-        """Returns the names of the Secrets that pods of a run mount."""
-        own = "the Job's own" if self.lender else self.settings.worker_store_secret
-        engines = (profile.get("engineSecretName") for profile in profiles.values())
-        names = [own, *(s.secret_name for s in sources(spec)), *engines]
-        return tuple(dict.fromkeys(name for name in names if name))
+    def _effects(self, snapshot: Snapshot, planned: Planned | None = None) -> ClusterEffects:
+        return ClusterEffects(
+            world=self.world,
+            memory=self.memory,
+            settings=self.settings,
+            lender=self.lender,
+            snapshot=snapshot,
+            planned=planned,
+        )
 
     async def _record(
         self,
@@ -220,7 +227,7 @@ class Reconciler:
         status: RunStatus,
         artifacts: Mapping[str, Artifact],
     ) -> None:
-        """Leaves the run's record beside its artifacts, where it outlives the run object."""
+        """Writes the run's record beside its artifacts."""
         try:
             await asyncio.to_thread(
                 write_record, self.world.store, run.ref, snapshot.run["spec"], status, artifacts
@@ -228,80 +235,26 @@ class Reconciler:
         except StoreError as error:
             log.warning("record not written run=%s error=%s", run.ref.name, error)
 
+    # When to look again.
 
-_REFUSALS = (ConflictError, ForbiddenError, InvalidObjectError)
-"""What the API server says to a write that it does not take."""
+    def _seconds_to_write(self, run: Run, before: RunStatus, after: RunStatus) -> float | None:
+        """Returns in how many seconds a status that can wait is written; None: it is written now."""
+        if after == before or not only_detail(before, after):
+            return None
+        left = self.memory.seconds_to_write(run.ref.uid, self.world.monotonic())
+        return left if left > 0 else None
 
-_RETRY_STORE_S = 5.0
-"""Seconds after which a hindered run is looked at again."""
-
-_DETAIL = ("stage", "progress", "eta", "stages")
-
-
-def only_detail(before: RunStatus, after: RunStatus) -> bool:
-    """Returns whether a status says nothing new that anything rests on.
-
-    What was done, counted or decided is told at once. That a stage's pod is running now, or how far
-    it is, can wait: on short stages these writes are most of the operator's, and each of them
-    would hold up the next decision.
-    """
-    return after.model_copy(update={name: getattr(before, name) for name in _DETAIL}) == before
-
-
-class Memory:
-    """What is remembered per run, for speed alone.
-
-    Args:
-        settings: The operator's settings.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._interpreted: dict[str, tuple[int, Run]] = {}
-        self._graphs: dict[str, tuple[int, str, Graph]] = {}
-        self._written_at: dict[str, float] = {}
-
-    def interpreted(self, recipe: Recipe, body: Body) -> Run:
-        """Returns a run object as the planner's run, worked out once per generation.
-
-        Raises:
-            RefusedError: As for ``interpret``.
-        """
-        uid, generation = body["metadata"]["uid"], body["metadata"]["generation"]
-        known = self._interpreted.get(uid)
-        if known is None or known[0] != generation:
-            run = interpret(recipe, body, self._settings.import_prefixes)
-            known = self._interpreted[uid] = (generation, run)
-        return known[1]
-
-    def graph(self, recipe: Recipe, run: Run, origin: str) -> Graph:
-        """Returns a run's graph, worked out once per generation and origin."""
-        uid = run.ref.uid
-        known = self._graphs.get(uid)
-        if known is None or known[:2] != (run.generation, origin):
-            graph = graph_of(recipe, run.spec, uid, origin)
-            known = self._graphs[uid] = (run.generation, origin, graph)
-        return known[2]
-
-    def wrote(self, uid: str, now: float) -> None:
-        """Notes that a run's status was written."""
-        self._written_at[uid] = now
-
-    def seconds_to_write(self, uid: str, now: float) -> float:
-        """Returns in how many seconds details may be written; not above 0 if they may be now."""
-        written_at = self._written_at.get(uid)
-        return 0.0 if written_at is None else written_at + self._settings.status_seconds - now
-
-    def keep(self, uids: Iterable[str]) -> None:
-        """Forgets all other runs."""
-        wanted = set(uids)
-        self._interpreted = {u: known for u, known in self._interpreted.items() if u in wanted}
-        self._graphs = {u: known for u, known in self._graphs.items() if u in wanted}
-        self._written_at = {u: at for u, at in self._written_at.items() if u in wanted}
+    def _seconds_to_renew(
+        self, planned: Planned, seen: tuple[ObservedJob, ...], status: RunStatus
+    ) -> float | None:
+        """Returns in how many seconds the credentials of a Job are due; None: of none."""
+        if self.lender is None or status.phase in FINAL or status.waiting_since:
+            return None
+        return self.lender.wait(planned, seen)
 
 
 def status_of(body: Body) -> RunStatus:
-    """Returns a run's status; one that nobody of us wrote counts as none."""
+    """Returns a run's status; a status that the operator did not write counts as empty."""
     try:
         return RunStatus.model_validate(body.get("status") or {})
     except ValidationError:
@@ -309,106 +262,8 @@ def status_of(body: Body) -> RunStatus:
         return RunStatus()
 
 
-def _reason(error: StoreError) -> str:
-    name = type(error).__name__.removesuffix("Error")
-    return name if name.startswith("Store") else f"Store{name}"
-
-
-def _named(spec: RunSpec) -> tuple[str, str, str]:
-    """Returns the names of a run's ComputeProfiles."""
-    return spec.compute.generate, spec.compute.train, spec.compute.default
-
-
-def _profiles(spec: RunSpec, snapshot: Snapshot) -> dict[str, Body]:
-    """Returns those of a run's ComputeProfiles that there are, as they were written."""
-    return {n: snapshot.profiles[n] for n in _named(spec) if n in snapshot.profiles}
-
-
-def _missing_profile(spec: RunSpec, snapshot: Snapshot) -> tuple[str, str] | None:
-    """Says which ComputeProfile a run names that there is not, if any."""
-    for name in _named(spec):
-        if name not in snapshot.profiles:
-            there = ", ".join(sorted(snapshot.profiles)) or "none"
-            message = (
-                f"spec.compute names ComputeProfile {name}, but there is {there}; edit "
-                "spec.compute or ask the administrator for it"
-            )
-            return "ComputeProfileNotFound", message
-        try:
-            ComputeProfileSpec.model_validate(snapshot.profiles[name])
-        except ValidationError as error:
-            return "ComputeProfileInvalid", f"ComputeProfile {name}: {sentence(error)}"
-    return None
-
-
-def _progress(reports: Reports, graph: Graph, now: float) -> Report | None:
-    """Returns the report of the stage that was told of last."""
-    by_name = graph.by_name
-    told = {name: shards for name, shards in reports.items() if name in by_name and shards}
-    if not told:
-        return None
-    last = max(told, key=lambda name: max(r.received_at for r in told[name]))
-    done = fraction(told[last], by_name[last].shards)
-    left = eta(told[last], now)
-    return Report(stage=last, fraction=done or 0.0, eta_seconds=left)
-
-
-class NotCreatedError(Exception):
-    """The API server refused a Job: a quota, an admission policy, a name that is taken."""
-
-
-class _Cluster:
-    """Effects on a cluster, for one run."""
-
-    def __init__(
-        self, reconciler: Reconciler, snapshot: Snapshot, planned: Planned | None = None
-    ) -> None:
-        self._lender = reconciler.lender
-        self._world = reconciler.world
-        self._memory = reconciler.memory
-        self._settings = reconciler.settings
-        self._snapshot = snapshot
-        self._planned = planned
-
-    async def create(self, request: JobRequest) -> None:
-        if self._planned is None:
-            raise ValueError("a run that was refused has no Jobs")
-        run = self._planned.run
-        body = self._snapshot.run
-        profile = ComputeProfileSpec.model_validate(self._snapshot.profiles[request.profile])
-        owner = jobs.Owner(ref=run.ref, api_version=body["apiVersion"])
-        manifest = jobs.manifest(request, owner, run.spec, profile, self._settings)
-        session = None
-        if self._lender:
-            # Before the Job: one whose pods cannot have what they need would only hold GPUs.
-            name = manifest["metadata"]["name"]
-            session = await self._lender.mint(self._planned, request.job, name)
-        try:
-            if (service := jobs.service(request, owner, profile)) is not None:
-                await self._world.create_service(body, service)
-            job = await self._world.create_job(body, manifest)
-            if self._lender and session:
-                await self._lender.hand_over(run.ref.uid, job, session)
-        except _REFUSALS as error:
-            raise NotCreatedError(f"{request.job}: {error}") from error
-
-    async def delete(self, name: str) -> None:
-        for body in self._snapshot.jobs:
-            if body["metadata"]["name"] == name:
-                await self._world.delete_job(body)
-
-    async def write(self, status: RunStatus) -> None:
-        body, content = self._snapshot.run, status.dump()
-        if body.get("status") != content:
-            await self._world.write_status(body, content)
-            self._memory.wrote(body["metadata"]["uid"], self._world.monotonic())
-
-    def event(self, event: Event) -> None:
-        self._world.event(self._snapshot.run, event.type, event.reason, event.message)
-
-
-def build(settings: Settings, sts: TokenService | None, world: World[Store]) -> Reconciler:
-    """Returns the reconciler over a world, which has it forget the runs that are gone."""
+def build(settings: Settings, sts: TokenService | None, world: World) -> Reconciler:
+    """Returns the reconciler over a world, and has the world forget what belonged to other runs."""
     library, memory = Library(world.store), Memory(settings)
     world.keepers += [library.keep, memory.keep]
     lender = Lender(sts, settings, world) if sts else None

@@ -1,7 +1,6 @@
-"""A run object as the planner's run, or a sentence that says why it is none."""
+"""Reads a run object: returns the planner's run, or says in a sentence why it can never work."""
 
 import re
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -10,17 +9,16 @@ from pydantic import ValidationError
 from autodidact_contract.api.referee import Endpoint
 from autodidact_contract.api.run import Source
 from autodidact_contract.task import RunRef
+from autodidact_operator.cluster.resources import Body
 from autodidact_operator.plan.recipes import Recipe
 from autodidact_operator.plan.types import Run
-
-Body = Mapping[str, Any]
 
 
 class RefusedError(Exception):
     """A run that can never work as it is.
 
     Attributes:
-        reason: CamelCase, for conditions.
+        reason: One of ``plan.problems.TABLE``.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -64,7 +62,7 @@ def sentence(error: ValidationError) -> str:
 
 
 def sources(spec: Any) -> list[Source | Endpoint]:
-    """Returns all that a spec has read or asked over the network: inputs and servers."""
+    """Returns every input and every server that a spec names."""
     if isinstance(spec, Source | Endpoint):
         return [spec]
     fields = getattr(type(spec), "model_fields", {})
@@ -72,10 +70,13 @@ def sources(spec: Any) -> list[Source | Endpoint]:
 
 
 def _check_location(source: Source | Endpoint, namespace: str, prefixes: tuple[str, ...]) -> None:
-    """Refuses a location that neither the administrator nor a Secret of the namespace opens.
+    """Refuses a location that neither the administrator nor a Secret of the namespace allows.
 
-    The workers' own credentials would read it, so a prefix is matched as it is: no dots that
-    climb, no escapes.
+    Workers would read it with their own credentials. So prefixes are compared as plain text, and
+    a location must have neither dots that lead upwards nor escapes.
+
+    Raises:
+        RefusedError: It is not allowed.
     """
     uri = source.uri
     if re.search(r"(^|/)\.\.?(/|$)|%|\\", uri.partition("://")[2]):
@@ -96,7 +97,7 @@ def _check_location(source: Source | Endpoint, namespace: str, prefixes: tuple[s
 
 
 def _opens(prefix: str, uri: str) -> bool:
-    """Returns whether a location begins with a prefix; a server's name is never cut."""
+    """Returns whether a location begins with a prefix; a prefix never ends within a server's name."""
     if uri.startswith(("https://", "http://")):
         return f"{uri}/".startswith(f"{prefix.rstrip('/')}/")
     return uri.startswith(prefix)

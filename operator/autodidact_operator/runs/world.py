@@ -1,7 +1,7 @@
-"""The world as a reconcile sees it: one run's snapshot, the writes, the clock and the store.
+"""The world around a reconcile: what it reads, what it writes, the clock and the store.
 
-Each write is fed back into the cache before it returns, so that the next decision sees it even if
-the watch is late.
+The answer to each write goes into the cache at once, so that the next decision sees it even if the
+watch is late.
 """
 
 import json
@@ -9,24 +9,28 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
 
 from autodidact_operator.cluster.cache import Cache, Snapshot
 from autodidact_operator.cluster.events import EventType, Recorder
 from autodidact_operator.cluster.kube import Kube
-from autodidact_operator.cluster.resources import JOBS, SECRETS, SERVICES, Resource, RunKey
+from autodidact_operator.cluster.resources import (
+    JOBS,
+    SECRETS,
+    SERVICES,
+    Body,
+    Resource,
+    RunKey,
+)
 from autodidact_operator.errors import AlreadyExistsError, ConflictError, NotFoundError
 from autodidact_operator.progress import ProgressBook, Reports
 from autodidact_operator.telemetry import Telemetry
+from autodidact_store.protocol import Store
 
-Body = dict[str, Any]
-StoreT = TypeVar("StoreT")
-
-_logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
-class World(Generic[StoreT]):
-    """Reads from memory, writes to the API server.
+class World:
+    """Reads from the cache, writes to the API server.
 
     Args:
         kube: The API server.
@@ -39,8 +43,8 @@ class World(Generic[StoreT]):
         clock: Monotonic seconds.
 
     Attributes:
-        keepers: Called now and then with the UIDs of all runs; whoever remembers something per
-            run forgets the others then.
+        keepers: Called from time to time with the UIDs of all runs. Each forgets what it remembers
+            of other runs.
     """
 
     def __init__(
@@ -52,7 +56,7 @@ class World(Generic[StoreT]):
         book: ProgressBook,
         recorder: Recorder,
         telemetry: Telemetry,
-        store: StoreT,
+        store: Store,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._kube = kube
@@ -107,16 +111,16 @@ class World(Generic[StoreT]):
         return await self._create_owned(SERVICES, run, manifest)
 
     async def apply_secret(self, manifest: Body) -> None:
-        """Make a Secret be what its manifest says; none is ever read.
+        """Create or change a Secret, so that it is what its manifest says. Secrets are never read.
 
         Raises:
-            ConflictError: If somebody else has written into it.
+            ConflictError: If another client has written into it.
             OperatorError: As for every request.
         """
         await self._kube.apply(SECRETS, manifest["metadata"]["namespace"], manifest)
 
     async def delete_job(self, job: Body) -> None:
-        """Delete this very Job and its pods; one that is gone already is fine.
+        """Delete this very Job and its pods; it is no error if the Job is gone already.
 
         Raises:
             OperatorError: As for every request.
@@ -126,7 +130,7 @@ class World(Generic[StoreT]):
             answer = await self._kube.delete(
                 JOBS, metadata["namespace"], metadata["name"], uid=metadata["uid"]
             )
-        except (NotFoundError, ConflictError):  # Gone, or another of its name.
+        except (NotFoundError, ConflictError):  # It is gone, or another Job has its name.
             answer = {"kind": "Status"}
         if answer.get("kind") == JOBS.kind:
             self._cache.observe_write(JOBS, answer)
@@ -150,31 +154,31 @@ class World(Generic[StoreT]):
                 resource, metadata["namespace"], metadata["name"], status, uid=metadata["uid"]
             )
         except NotFoundError:
-            _logger.info("run is gone run=%s/%s", metadata["namespace"], metadata["name"])
+            log.info("run is gone run=%s/%s", metadata["namespace"], metadata["name"])
             return False
         self._cache.observe_write(resource, answer)
         return True
 
     def event(self, run: Body, kind: EventType, reason: str, message: str) -> None:
-        """Post an Event about a run, in the background and once in ten minutes."""
+        """Post an Event about a run in the background, the same one at most once in ten minutes."""
         self._recorder.record(run, kind, reason, message)
 
     def pod_ended(self, run_uid: str) -> None:
-        """Note that a pod of a run was just seen to have ended, for the gap's measure."""
+        """Note that a pod of a run was just seen to have ended, for the metric ``gap_seconds``."""
         self._terminal[run_uid] = self._clock()
 
     def keep(self, run_uids: Iterable[str]) -> None:
-        """Forget what is only kept for other runs."""
+        """Forget what belongs to other runs."""
         wanted = set(run_uids)
         for keep in self.keepers:
             keep(wanted)
         self._terminal = {uid: at for uid, at in self._terminal.items() if uid in wanted}
 
     async def _create_owned(self, resource: Resource, run: Body, manifest: Body) -> Body:
-        """Create an object; one of its name that the run owns counts as created.
+        """Create an object; an object of this name that belongs to the run counts as created.
 
         Raises:
-            ConflictError: If the object belongs to somebody else.
+            ConflictError: If an object of this name does not belong to the run.
         """
         namespace = run["metadata"]["namespace"]
         name = manifest["metadata"]["name"]

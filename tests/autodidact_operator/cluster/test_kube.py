@@ -25,8 +25,8 @@ from autodidact_operator.cluster.resources import (
     LEASES,
     PODS,
     PROFILES,
+    Body,
     RunKey,
-    run_resource,
 )
 from autodidact_operator.errors import (
     AlreadyExistsError,
@@ -39,10 +39,9 @@ from autodidact_operator.errors import (
 )
 from autodidact_operator.process import Parts, build
 from autodidact_operator.settings import Settings
+from support.control import RUNS
 from tools.cluster.control_plane import Cluster
 
-RUNS = run_resource("SelfRewardRun", "selfrewardruns")
-Body = dict[str, Any]
 Scene = Callable[[ApiClient], Awaitable[Any]]
 PATIENCE_S = 20.0
 
@@ -345,11 +344,11 @@ def test_a_real_lease_changes_hands(
         stale = await store.read()
         assert stale is not None
         assert (stale.holder, stale.address) == ("first", "http://1.2.3.4:8080")
-        assert await first._attempt()
-        assert not await second._attempt()
+        assert await first.attempt()
+        assert not await second.attempt()
         assert second.leader_address == "http://1.2.3.4:8080"
         await first.release()
-        assert await second._attempt()
+        assert await second.attempt()
         with pytest.raises(ConflictError):
             await store.write(stale)
         spec = (await Kube(client).get(LEASES, namespace, "leader"))["spec"]
@@ -433,11 +432,8 @@ def test_after_a_list_of_kopfs_own_ghosts_are_purged(
 def test_the_process_leads_reconciles_and_stops(
     play: Callable[[Scene], Any],
     namespace: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A whole operator takes the Lease, reconciles a run, and gives the Lease back at its end."""
-    stops: list[asyncio.Event] = []
-    monkeypatch.setattr(process, "_on_signals", stops.append)
     seen: list[RunKey] = []
 
     async def reconcile(key: RunKey) -> float | None:
@@ -447,12 +443,15 @@ def test_the_process_leads_reconciles_and_stops(
     async def scene(client: ApiClient) -> None:
         kube = Kube(client)
         chosen = settings(namespace=namespace, watch_namespaces=(namespace,))
-        operating = asyncio.create_task(process.run(chosen, [RUNS], lambda _: reconcile, None))
+        stop = asyncio.Event()
+        operating = asyncio.create_task(
+            process.run(chosen, [RUNS], lambda _: reconcile, None, stop)
+        )
         await kube.create(RUNS, namespace, run_body("a", namespace))
         key = RunKey(RUNS.kind, namespace, "a")
         await until(lambda: key in seen or operating.done())
         assert await held_by(kube, namespace, chosen.lease_name)
-        stops[0].set()
+        stop.set()
         async with asyncio.timeout(5):
             await operating
         assert not await held_by(kube, namespace, chosen.lease_name)

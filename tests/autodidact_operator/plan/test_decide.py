@@ -9,7 +9,8 @@ from autodidact_contract.api.status import JobStatus, RunStatus
 from autodidact_contract.artifacts import Artifact
 from autodidact_contract.base import canonical_json
 from autodidact_operator.plan.decide import decide, hindered, refused
-from autodidact_operator.plan.types import Decision, Graph, Observed, ObservedJob, Report
+from autodidact_operator.plan.problems import Problem
+from autodidact_operator.plan.types import Decision, Graph, Observed, ObservedJob, StageProgress
 from support import builders
 from support.builders import NOW, at_attempt, begun, job, later, pod, spec, words
 from support.world import World
@@ -28,7 +29,7 @@ def see(
     until: str | None = "",
     before: RunStatus | None = None,
     seconds: float = 0,
-    problem: tuple[str, str] | None = None,
+    problem: Problem | None = None,
     figures: Mapping[str, Mapping[str, float]] | None = None,
     **changes: Any,
 ) -> Decision:
@@ -493,7 +494,7 @@ def test_suspend_and_resume() -> None:
 
 def test_suspended_run_waits_for_no_profile() -> None:
     """A missing ComputeProfile does not fail a run that is suspended."""
-    world = World(spec=spec(suspend=True), problem=("ComputeProfileNotFound", "no gpu-8"))
+    world = World(spec=spec(suspend=True), problem=Problem("ComputeProfileNotFound", "no gpu-8"))
     world.step()
     world.now += timedelta(days=1)
     world.step()
@@ -538,8 +539,8 @@ def test_run_that_is_done_is_not_late() -> None:
 
 # Hindrances.
 
-MISSING = ("ComputeProfileNotFound", "no profile gpu-8")
-STORE = ("StoreUnavailable", "http://minio does not answer")
+MISSING = Problem("ComputeProfileNotFound", "no profile gpu-8")
+STORE = Problem("StoreUnavailable", "http://minio does not answer")
 
 
 def test_problem_waits_and_then_fails() -> None:
@@ -606,10 +607,10 @@ def test_cancel_needs_no_store() -> None:
 
 def test_refused_run_fails_with_the_reason() -> None:
     """A run that can never work ends at once, and stays as it is however often it is looked at."""
-    first = refused(3, ("InvalidSpec", "spec.iterations: too large"), (), RunStatus(), NOW)
+    first = refused(3, Problem("InvalidSpec", "spec.iterations: too large"), (), RunStatus(), NOW)
     assert (first.status.phase, first.status.observed_generation) == ("Failed", 3)
     assert [event.type for event in first.events] == ["Warning"]
-    again = refused(4, ("InvalidSpec", "another"), (), first.status, later(9))
+    again = refused(4, Problem("InvalidSpec", "another"), (), first.status, later(9))
     assert again.status == first.status.model_copy(update={"observed_generation": 4})
     assert again.events == ()
 
@@ -617,7 +618,7 @@ def test_refused_run_fails_with_the_reason() -> None:
 def test_refused_run_leaves_no_job_at_work() -> None:
     """A run that is refused after it began, by a setting that changed, has its Jobs ended."""
     at_work = builders.job("import", builders.pod())
-    problem = ("LocationNotAllowed", "no longer")
+    problem = Problem("LocationNotAllowed", "no longer")
     assert refused(3, problem, (at_work,), begun(), NOW).delete == (at_work.name,)
 
 
@@ -906,7 +907,7 @@ def test_status_survives_the_api_server() -> None:
 def test_progress_is_shown_for_its_stage() -> None:
     """Share and estimate are of the stage that the worker told of."""
     graph = builders.graph()
-    report = Report(stage="generate-responses-1", fraction=0.405, eta_seconds=7260)
+    report = StageProgress(stage="generate-responses-1", fraction=0.405, eta_seconds=7260)
     seen = Observed(
         jobs=(job("sample-1", pod()),),
         artifacts=builders.published(graph, "train-sft"),
@@ -948,7 +949,9 @@ def test_two_iterations_at_once_tell_nothing_twice() -> None:
     jobs = job("evaluate-1", pod()), job("sample-2", pod()), job("evaluate-0", pod())
     status = begun(*(at_attempt(j.job, 1) for j in jobs))
     for stage in "evaluate-1", "generate-prompts-2", "evaluate-1", "judge-2":
-        seen = Observed(jobs=jobs, artifacts=done, progress=Report(stage=stage, fraction=0.5))
+        seen = Observed(
+            jobs=jobs, artifacts=done, progress=StageProgress(stage=stage, fraction=0.5)
+        )
         decision = decide(graph, builders.run(), seen, status, NOW)
         status = decision.status
         assert status.stage == stage

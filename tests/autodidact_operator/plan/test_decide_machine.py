@@ -16,13 +16,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from autodidact_contract.api.run import RunSpec
 from autodidact_contract.api.status import RunStatus
 from autodidact_contract.base import canonical_json
-from autodidact_operator.plan.decide import FINAL, decide, hindered
+from autodidact_operator.plan.decide import decide, hindered
+from autodidact_operator.plan.problems import Problem
 from autodidact_operator.plan.progression import skipped, tripped
-from autodidact_operator.plan.types import Decision, Observed
+from autodidact_operator.plan.types import FINAL, Decision, Observed
 from support import builders
 from support.world import World
 
-PROBLEM = ("ComputeProfileNotFound", "there is none")
+PROBLEM = Problem("ComputeProfileNotFound", "there is none")
 REASONS = ("Error", "OOMKilled", "ContainerCannotRun", "")
 WAITING = ("ImagePullBackOff", "Unschedulable", "CreateContainerConfigError")
 JUMPS = (1, 4, 5, 20, 299, 301, 1000, 5000)
@@ -178,7 +179,7 @@ class RunMachine(RuleBasedStateMachine):
         """The operator looks at the run while the store does not answer."""
         world = self.world
         if not world.done:
-            away = ("StoreUnavailable", "no answer")
+            away = Problem("StoreUnavailable", "no answer")
             decision = hindered(world.run, away, world.status, world.now)
             assert (decision.create, decision.delete) == ((), ())
             assert decision.status.jobs == world.status.jobs

@@ -2,8 +2,9 @@ import pytest
 
 from autodidact_contract.api.run import Origin
 from autodidact_contract.api.status import Iteration, RunStatus
-from autodidact_operator.plan.forking import NoOrigin, find, waits_for
+from autodidact_operator.plan.forking import find, waits_for
 from autodidact_operator.plan.graphs import selfreward
+from autodidact_operator.plan.problems import Problem
 from autodidact_operator.plan.progression import stage_key_of
 from autodidact_operator.plan.types import Graph
 from support import builders
@@ -16,9 +17,14 @@ HISTORY = (
 )
 
 
-def asked(iteration: int, parent: RunStatus | None) -> str | NoOrigin:
+def asked(iteration: int, parent: RunStatus | None) -> str | Problem:
     """Returns what is found for a run ``child`` that starts from a run ``llama``."""
     return find(Origin(run="llama", iteration=iteration), "child", parent)
+
+
+def handling(problem: Problem) -> tuple[bool, bool]:
+    """Returns whether startDeadlineSeconds counts, and whether the run fails at once."""
+    return problem.row.deadline_counts, problem.row.ends_jobs
 
 
 @pytest.mark.parametrize("phase", ["Running", "Succeeded", "Failed", "Suspended"])
@@ -31,39 +37,39 @@ def test_a_model_that_is_there_is_taken(phase: str) -> None:
 def test_a_model_that_is_being_made_is_waited_for() -> None:
     """A run at work may still make it, however long that takes."""
     found = asked(2, RunStatus(phase="Running", history=HISTORY))
-    assert isinstance(found, NoOrigin)
-    assert (found.reason, found.patient, found.final) == ("OriginNotReady", True, False)
+    assert isinstance(found, Problem)
+    assert (found.reason, handling(found)) == ("OriginNotReady", (False, False))
     assert "iteration 2 yet; it has those of: 0, 1" in found.message
 
 
 def test_an_iteration_that_failed_is_refused() -> None:
     """A run that ended makes no more models, and the sentence says which it has."""
     found = asked(2, RunStatus(phase="Failed", history=HISTORY))
-    assert isinstance(found, NoOrigin)
-    assert (found.reason, found.final) == ("OriginHasNoModel", True)
+    assert isinstance(found, Problem)
+    assert (found.reason, handling(found)) == ("OriginHasNoModel", (False, True))
     assert "is Failed without a model of iteration 2; it has those of: 0, 1" in found.message
 
 
 def test_a_run_that_is_gone_or_elsewhere_is_waited_for_a_while() -> None:
     """The other run may be applied later; after startDeadlineSeconds it is an error."""
     found = asked(0, None)
-    assert isinstance(found, NoOrigin)
-    assert (found.reason, found.patient, found.final) == ("OriginNotFound", False, False)
+    assert isinstance(found, Problem)
+    assert (found.reason, handling(found)) == ("OriginNotFound", (True, False))
 
 
 def test_a_run_cannot_start_from_itself() -> None:
     """A run that names itself would wait forever."""
     found = find(Origin(run="child", iteration=0), "child", RunStatus(history=HISTORY))
-    assert isinstance(found, NoOrigin)
-    assert (found.reason, found.final) == ("OriginIsItself", True)
+    assert isinstance(found, Problem)
+    assert (found.reason, handling(found)) == ("OriginIsItself", (False, True))
 
 
 def test_runs_that_wait_for_each_other_are_refused() -> None:
     """Neither will ever have a model; one that has its own origin waits for nobody any more."""
     waiting = RunStatus(phase="Pending")
     found = find(Origin(run="llama", iteration=0), "child", waiting, {"child"})
-    assert isinstance(found, NoOrigin)
-    assert (found.reason, found.final) == ("OriginIsItself", True)
+    assert isinstance(found, Problem)
+    assert (found.reason, handling(found)) == ("OriginIsItself", (False, True))
     assert "llama, which waits for a model of child" in found.message
     whom = {"llama": "other", "other": "child", "child": "llama"}
     assert waits_for("llama", whom.__getitem__) == {"other", "child", "llama"}

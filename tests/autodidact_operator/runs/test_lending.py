@@ -83,16 +83,22 @@ def service() -> FakeService:
 
 
 @pytest.fixture
-def world(kube: FakeKube, clock: Clock, tmp_path: Path) -> World[Any]:
-    """A world with one run and no Job."""
-    (tmp_path / "store").mkdir()
+def cache() -> Cache:
+    """What is known of a cluster with one run and no Job."""
     cache = Cache([RUNS])
     run = body(RUNS, "llama", builders.UID, status={}, spec=MINIMAL)
     run["apiVersion"] = RUNS.api_version
     run["metadata"] |= {"generation": 1, "creationTimestamp": builders.NOW.isoformat()}
     cache.apply(RUNS, "ADDED", run)
     cache.apply(PROFILES, "ADDED", body(PROFILES, "default", spec={}))
-    kube.answers["patch_status"] = run
+    return cache
+
+
+@pytest.fixture
+def world(kube: FakeKube, cache: Cache, clock: Clock, tmp_path: Path) -> World:
+    """A world with one run and no Job."""
+    (tmp_path / "store").mkdir()
+    kube.answers["patch_status"] = cache.get(RUNS, "research", "llama")
     telemetry = Telemetry()
     return World(
         kube=kube,
@@ -107,7 +113,7 @@ def world(kube: FakeKube, clock: Clock, tmp_path: Path) -> World[Any]:
 
 
 @pytest.fixture
-def lender(service: FakeService, world: World[Any]) -> Lender:
+def lender(service: FakeService, world: World) -> Lender:
     """Lends from the fake service into the fake API server."""
     return Lender(service, SETTINGS, world)  # type: ignore[arg-type]
 
@@ -286,7 +292,8 @@ def test_no_secret_is_logged(
 @pytest.mark.parametrize("job", [None, at_work()], ids=["first", "renewal"])
 def test_a_run_says_why_it_is_not_lent_to(
     service: FakeService,
-    world: World[Any],
+    world: World,
+    cache: Cache,
     kube: FakeKube,
     error: StoreError,
     reason: str,
@@ -295,7 +302,7 @@ def test_a_run_says_why_it_is_not_lent_to(
     """No Job is created, the status has the STS's words, and the next look is in seconds."""
     service.error = error
     if job:
-        world._cache.apply(JOBS, "ADDED", _job_body(job))
+        cache.apply(JOBS, "ADDED", _job_body(job))
     reconcile = build(SETTINGS, service, world)  # type: ignore[arg-type]
     wait = asyncio.run(reconcile(RunKey("SelfRewardRun", "research", "llama")))
     verbs = [verb for verb, _, _ in kube.calls]
@@ -310,11 +317,11 @@ def test_a_run_says_why_it_is_not_lent_to(
 
 
 def test_a_foreign_secret_in_the_way_is_told(
-    service: FakeService, world: World[Any], kube: FakeKube
+    service: FakeService, world: World, cache: Cache, kube: FakeKube
 ) -> None:
     """A Secret of the Job's name that somebody else wrote is left alone, and named."""
     kube.answers["apply"] = ConflictError(f"patch secrets/{IMPORT}: conflict with kubectl")
-    world._cache.apply(JOBS, "ADDED", _job_body(at_work()))
+    cache.apply(JOBS, "ADDED", _job_body(at_work()))
     asyncio.run(build(SETTINGS, service, world)(RunKey("SelfRewardRun", "research", "llama")))  # type: ignore[arg-type]
     (status,) = (arguments[3] for verb, arguments, _ in kube.calls if verb == "patch_status")
     ready = next(c for c in status["conditions"] if c["type"] == "Ready")

@@ -11,8 +11,9 @@ from autodidact_contract.api.status import RunStatus, StageStatus
 from autodidact_contract.artifacts import Manifest
 from autodidact_operator.plan.progression import frontier
 from autodidact_operator.plan.recipes import BY_KIND
+from autodidact_operator.runs import profiles
+from autodidact_operator.runs.memory import Memory, only_detail
 from autodidact_operator.runs.published import Library
-from autodidact_operator.runs.reconcile import Memory, Reconciler, only_detail
 from autodidact_operator.runs.specs import interpret
 from autodidact_operator.settings import Settings
 from autodidact_store.directory import DirectoryStore
@@ -78,10 +79,8 @@ def test_secrets_that_a_pod_may_wait_for_are_named(memory: Memory, body: dict[st
     """The store's, those of the run's inputs and those of its profiles' engines, each once."""
     body["spec"]["data"]["heldOut"]["secretName"] = "inputs"
     run = memory.interpreted(RECIPE, body)
-    settings = Settings(store="unused", worker_store_secret="store")  # noqa: S106 - its name
-    reconciler = Reconciler(world=None, library=None, memory=memory, settings=settings)  # type: ignore[arg-type]
-    profiles = {"default": {"engineSecretName": "engine"}, "gpu": {"engineSecretName": "engine"}}
-    assert reconciler._secrets(run.spec, profiles) == ("store", "inputs", "engine")
+    own = {"default": {"engineSecretName": "engine"}, "gpu": {"engineSecretName": "engine"}}
+    assert profiles.secrets(run.spec, own, "store") == ("store", "inputs", "engine")
 
 
 class Counting(DirectoryStore):
@@ -104,7 +103,7 @@ def test_what_a_job_made_is_found_without_a_list(tmp_path: Path, body: dict[str,
     library = Library(store)
 
     def look() -> set[str]:
-        found = library.artifacts(run.ref.uid, run.ref.namespace, graph, quiet=())
+        found = library.artifacts(run.ref.uid, run.ref.namespace, graph, busy=())
         return set(asyncio.run(found))
 
     assert look() == set()

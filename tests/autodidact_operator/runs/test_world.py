@@ -28,7 +28,7 @@ def recorder(kube: FakeKube, clock: Clock) -> Recorder:
 
 
 @pytest.fixture
-def world(kube: FakeKube, recorder: Recorder, clock: Clock) -> World[None]:
+def world(kube: FakeKube, recorder: Recorder, clock: Clock) -> World:
     """A world with one run."""
     cache = Cache([RUNS])
     cache.apply(RUNS, "ADDED", body(RUNS, "a", status={"phase": "Running"}))
@@ -45,7 +45,7 @@ def world(kube: FakeKube, recorder: Recorder, clock: Clock) -> World[None]:
 
 
 @pytest.fixture
-def run(world: World[None]) -> Body:
+def run(world: World) -> Body:
     """The run's object."""
     return world.snapshot(KEY).run
 
@@ -58,7 +58,7 @@ def job(owner: str = "uid-a") -> Body:
 
 
 def test_a_created_job_is_seen_by_the_next_decision(
-    world: World[None], kube: FakeKube, run: Body
+    world: World, kube: FakeKube, run: Body
 ) -> None:
     """The answer to a create is in the next snapshot."""
     kube.answers["create"] = job()
@@ -67,7 +67,7 @@ def test_a_created_job_is_seen_by_the_next_decision(
 
 
 def test_a_job_that_is_there_already_counts_as_created(
-    world: World[None], kube: FakeKube, run: Body
+    world: World, kube: FakeKube, run: Body
 ) -> None:
     """A create that was done before, and whose answer was lost, is a success."""
     kube.answers = {"create": AlreadyExistsError("there"), "get": job()}
@@ -75,7 +75,7 @@ def test_a_job_that_is_there_already_counts_as_created(
     assert len(world.snapshot(KEY).jobs) == 1
 
 
-def test_somebody_elses_job_is_a_conflict(world: World[None], kube: FakeKube, run: Body) -> None:
+def test_somebody_elses_job_is_a_conflict(world: World, kube: FakeKube, run: Body) -> None:
     """A Job of the same name with another owner is not taken over."""
     kube.answers = {"create": AlreadyExistsError("there"), "get": job(owner="somebody")}
     with pytest.raises(ConflictError, match="does not belong to SelfRewardRun a"):
@@ -83,7 +83,7 @@ def test_somebody_elses_job_is_a_conflict(world: World[None], kube: FakeKube, ru
 
 
 def test_the_gap_is_measured_from_the_pods_end(
-    world: World[None], kube: FakeKube, run: Body, clock: Clock
+    world: World, kube: FakeKube, run: Body, clock: Clock
 ) -> None:
     """Creating a Job after a pod ended observes the time between, once."""
     kube.answers["create"] = job()
@@ -98,7 +98,7 @@ def test_the_gap_is_measured_from_the_pods_end(
 
 @pytest.mark.parametrize("answer", [{"kind": "Status"}, NotFoundError("x"), ConflictError("x")])
 def test_a_deleted_job_is_gone_for_the_next_decision(
-    world: World[None], kube: FakeKube, run: Body, answer: Any
+    world: World, kube: FakeKube, run: Body, answer: Any
 ) -> None:
     """A delete by UID that succeeds, or finds nothing to delete, removes the Job from sight."""
     kube.answers["create"] = job()
@@ -109,14 +109,14 @@ def test_a_deleted_job_is_gone_for_the_next_decision(
     assert kube.calls[-1][2] == {"uid": "uid-job"}
 
 
-def test_an_equal_status_is_not_written(world: World[None], kube: FakeKube, run: Body) -> None:
+def test_an_equal_status_is_not_written(world: World, kube: FakeKube, run: Body) -> None:
     """A reconcile without news makes no request."""
     assert asyncio.run(world.write_status(run, {"phase": "Running"}))
     assert kube.calls == []
 
 
 def test_a_written_status_is_seen_by_the_next_decision(
-    world: World[None], kube: FakeKube, run: Body
+    world: World, kube: FakeKube, run: Body
 ) -> None:
     """The answer to a status write is in the next snapshot."""
     kube.answers["patch_status"] = body(RUNS, "a", status={"phase": "Succeeded"})
@@ -124,13 +124,13 @@ def test_a_written_status_is_seen_by_the_next_decision(
     assert world.snapshot(KEY).run["status"] == {"phase": "Succeeded"}
 
 
-def test_a_run_that_is_gone_takes_no_status(world: World[None], kube: FakeKube, run: Body) -> None:
+def test_a_run_that_is_gone_takes_no_status(world: World, kube: FakeKube, run: Body) -> None:
     """Writing the status of a deleted run is no error and changes nothing."""
     kube.answers["patch_status"] = NotFoundError("gone")
     assert not asyncio.run(world.write_status(run, {"phase": "Succeeded"}))
 
 
-def test_runs_that_are_gone_are_forgotten(world: World[None]) -> None:
+def test_runs_that_are_gone_are_forgotten(world: World) -> None:
     """Everything kept per run is dropped with the run."""
     world.pod_ended("uid-b")
     asked = []

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from autodidact_contract.api.status import RunStatus
-from autodidact_operator.plan.decide import FINAL
+from autodidact_operator.plan.types import FINAL
 from tools.cluster.control_plane import Cluster
 from tools.installation import BUCKET, NODE, Installation
 
