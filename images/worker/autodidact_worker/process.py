@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from autodidact_contract import environment
 from autodidact_contract import task as contract
 from autodidact_contract.artifacts import (
     MANIFEST,
@@ -47,7 +48,7 @@ def run_from_environment(environ: Mapping[str, str] = os.environ) -> int:
     ``AUTODIDACT_SCRATCH``, ``AUTODIDACT_IMAGE``, ``TERMINATION_LOG``, the progress settings of
     ``reporting``, and ``RANK`` and ``LOCAL_RANK`` where torchrun set them.
     """
-    logs.configure(environ.get("AUTODIDACT_LOG_LEVEL", "INFO"))
+    logs.configure(environ.get(environment.LOG_LEVEL, "INFO"))
     stopping = _on_sigterm()
     with (
         tempfile.TemporaryDirectory(prefix="autodidact-") as temporary,
@@ -57,7 +58,7 @@ def run_from_environment(environ: Mapping[str, str] = os.environ) -> int:
         def work() -> dict[str, str]:
             task = _task(environ)
             _hide_deepspeed(*(stage.config.stage for stage in task.stages))
-            scratch = Path(environ.get("AUTODIDACT_SCRATCH") or temporary)
+            scratch = Path(environ.get(environment.SCRATCH) or temporary)
             scratch.mkdir(parents=True, exist_ok=True)
             worker = frame.Worker(
                 store=_store(environ),
@@ -66,7 +67,7 @@ def run_from_environment(environ: Mapping[str, str] = os.environ) -> int:
                 shard=int(environ.get("JOB_COMPLETION_INDEX", 0)) if task.shards > 1 else 0,
                 rank=_rank(environ),
                 local_rank=int(environ.get("LOCAL_RANK", 0)),
-                image=environ.get("AUTODIDACT_IMAGE", ""),
+                image=environ.get(environment.IMAGE, ""),
                 reporter=reporter,
                 stopping=stopping,
             )
@@ -194,21 +195,26 @@ def _local_files(folder: Path) -> tuple[File, ...]:
 
 def _task(environ: Mapping[str, str]) -> Task:
     try:
-        return Task.model_validate_json(environ["AUTODIDACT_TASK"])
+        return Task.model_validate_json(environ[environment.TASK])
     except KeyError as error:
         raise UserError(
-            "InvalidTask", "AUTODIDACT_TASK is not set; name a stage to run one by hand, see --help"
+            "InvalidTask",
+            f"{environment.TASK} is not set; name a stage to run one by hand, see --help",
         ) from error
     except ValidationError as error:
-        raise UserError("InvalidTask", f"AUTODIDACT_TASK does not hold a task: {error}") from error
+        raise UserError(
+            "InvalidTask", f"{environment.TASK} does not hold a task: {error}"
+        ) from error
 
 
 def _store(environ: Mapping[str, str]) -> Any:
     from autodidact_store import open_store  # noqa: PLC0415 - not needed by hand
 
-    uri = environ.get("AUTODIDACT_STORE")
+    uri = environ.get(environment.STORE)
     if not uri:
-        raise UserError("InvalidTask", "AUTODIDACT_STORE is not set; give s3://bucket or file://")
+        raise UserError(
+            "InvalidTask", f"{environment.STORE} is not set; give s3://bucket or file://"
+        )
     return open_store(uri, environ)
 
 

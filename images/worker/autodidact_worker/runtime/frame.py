@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from autodidact_contract.artifacts import Artifact, File, Manifest, Mean, stage_key
+from autodidact_contract.environment import ENGINES
 from autodidact_contract.stages.base import StageConfig
 from autodidact_contract.stages.registry import SHARDED
 from autodidact_contract.stages.training import Training
@@ -37,8 +38,7 @@ POLL_S = 1.0
 
 LIBRARIES = (
     "torch",
-    "transformers",
-    "vllm",
+    *ENGINES,
     "trl",
     "deepspeed",
     "accelerate",
