@@ -13,7 +13,7 @@ from autodidact_contract.artifacts import Artifact
 from autodidact_contract.base import digest
 from autodidact_contract.task import Failure, Result, RunRef
 from autodidact_operator.plan.progression import stage_key_of
-from autodidact_operator.plan.recipes import RECIPES, graph_of
+from autodidact_operator.plan.recipes import RECIPES, Recipe, graph_of
 from autodidact_operator.plan.types import Graph, ObservedJob, ObservedPod, Run, Stage
 from tools.paths import ROOT
 
@@ -67,21 +67,28 @@ def reft(**changes: Any) -> ReFTSpec:
     return ReFTSpec.model_validate(merged(REFT, changes))
 
 
-def ref(name: str = "llama", namespace: str = "research", uid: str = UID) -> RunRef:
+def ref(
+    name: str = "llama", namespace: str = "research", uid: str = UID, kind: str = "SelfRewardRun"
+) -> RunRef:
     """Returns who asks."""
-    return RunRef(kind="SelfRewardRun", namespace=namespace, name=name, uid=uid)
+    return RunRef(kind=kind, namespace=namespace, name=name, uid=uid)
 
 
 def run(of: RunSpec | None = None, generation: int = 1) -> Run:
     """Returns the run object's data."""
-    return Run(ref=ref(), spec=of or spec(), generation=generation, created_at=NOW)
+    of = of or spec()
+    return Run(ref=ref(kind=_recipe(of).kind), spec=of, generation=generation, created_at=NOW)
 
 
 def graph(of: RunSpec | None = None) -> Graph:
     """Returns the run as a graph; a fork's model was found."""
     of = of or spec()
-    [recipe] = [recipe for recipe in RECIPES if recipe.spec is type(of)]
-    return graph_of(recipe, of, UID, "train-sft-0a1b")
+    return graph_of(_recipe(of), of, UID, "train-sft-0a1b")
+
+
+def _recipe(of: RunSpec) -> Recipe:
+    [found] = [recipe for recipe in RECIPES if recipe.spec is type(of)]
+    return found
 
 
 COUNTS: dict[str, dict[str, int]] = {

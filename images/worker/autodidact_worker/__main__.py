@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
         "--input", action="append", default=[], metavar="NAME=DIR", help="repeat for each input"
     )
     made.add_argument("--out", type=Path, help="folder to write, must be new or empty")
+    made.add_argument("--run-kind", default="", help="kind of the run, which report asks for")
     made.add_argument("--shard", type=int, default=0)
     made.add_argument("--shards", type=int, default=1)
     return made

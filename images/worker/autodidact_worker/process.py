@@ -146,6 +146,7 @@ def _by_hand(options: Namespace, stopping: Callable[[], bool]) -> dict[str, str]
             progress=frame.reporting_progress(options.stage, worker),
             stopping=stopping,
             scratch=Path(scratch),
+            run_kind=options.run_kind,
         )
         output = frame.call(context)
     digests = {name: given.digest for name, given in inputs.items()}

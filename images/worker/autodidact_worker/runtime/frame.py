@@ -98,6 +98,7 @@ class Context:
         store: For checkpoints of long training; None when run by hand.
         namespace: As above.
         key: Key of the output, for checkpoints.
+        run_kind: Kind of the run that the stage is of; empty where it is run by hand for none.
     """
 
     config: Any
@@ -111,6 +112,7 @@ class Context:
     store: Any = None
     namespace: str = ""
     key: str = ""
+    run_kind: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +214,7 @@ def _run_stage(
             store=worker.store,
             namespace=namespace,
             key=key,
+            run_kind=task.run.kind,
             **place,
         )
         with clock("work"):

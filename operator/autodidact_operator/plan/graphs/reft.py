@@ -9,6 +9,7 @@ alone, once for each finished model.
 from dataclasses import replace
 
 from autodidact_contract import stages as s
+from autodidact_contract.api import kinds
 from autodidact_contract.api.reft import Grpo, Ppo, ReFTSpec
 from autodidact_contract.api.training import TrainingFields
 from autodidact_operator.plan.graphs.parts import IMPORT, gate, imports, report, sampling, training
@@ -47,7 +48,7 @@ def graph(spec: ReFTSpec, salt: str) -> Graph:
     if spec.reranker.enabled:
         stages.append(_reranker(spec))
         stages += [_rerank(spec, name) for name in models]
-    stages.append(report(spec, "ReFT run", stages, 1))
+    stages.append(report(spec, kinds.REFT.title, stages, 1))
     return Graph(
         stages=tuple(stages),
         models={1: WARM_UP, 2: REFT},
