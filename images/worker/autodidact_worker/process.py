@@ -26,7 +26,7 @@ from autodidact_contract.artifacts import (
     fold,
     stage_key,
 )
-from autodidact_contract.stages.registry import AnyStage
+from autodidact_contract.stages.registry import STAGES, AnyStage
 from autodidact_contract.task import Failure, Result, Task
 from autodidact_worker.models import loading
 from autodidact_worker.runtime import frame, logs, progress
@@ -224,7 +224,7 @@ def _hide_deepspeed(*kinds: str) -> None:
 
     It does so whenever DeepSpeed is installed. Must run before transformers is imported.
     """
-    if not any(kind.startswith("train-") for kind in kinds):
+    if not any(STAGES[kind].COMPUTE == "train" for kind in kinds):
         sys.modules.setdefault("deepspeed", None)  # type: ignore[arg-type]
 
 

@@ -184,8 +184,6 @@ def _training_stage(
         job=name,
         iteration=iteration,
         inputs={"questions": "prepare-train", "validation": "prepare-validation", **inputs},
-        compute="train",
-        training=True,
         checks=(*checks, *_sandbox_checks(spec)),
     )
 
@@ -354,7 +352,6 @@ def _sample(
         job=name,
         iteration=1,
         inputs={"model": model, "questions": f"prepare-{split}"},
-        compute="generate",
         shards=spec.shards,
         checks=_sandbox_checks(spec),
     )
@@ -372,7 +369,7 @@ def _evaluate(spec: ReFTSpec, name: str, model: str) -> list[Stage]:
     if spec.shards == 1:
         # Counting votes is no work: where one pod has all the samples, it does that as well.
         sample = replace(sample, job=evaluate.job)
-        evaluate = replace(evaluate, compute=sample.compute)
+        evaluate = replace(evaluate, job_compute=sample.compute)
     return [replace(stage, iteration=_iteration(name)) for stage in (sample, evaluate)]
 
 
@@ -384,8 +381,6 @@ def _reranker(spec: ReFTSpec) -> Stage:
         job="train-reranker",
         iteration=1,
         inputs={"model": start, "samples": "sample-train"},
-        compute="train",
-        training=True,
     )
 
 
@@ -398,6 +393,5 @@ def _rerank(spec: ReFTSpec, name: str) -> Stage:
         job="rerank" if spec.shards == 1 else f"rerank-{name}",
         iteration=1,
         inputs={"samples": f"sample-test-{name}", "reranker": "train-reranker"},
-        compute="generate",
         shards=spec.shards,
     )
