@@ -8,6 +8,7 @@ import sys
 from functools import partial
 
 from autodidact_contract.base import GROUP, VERSION
+from autodidact_contract.environment import LOG_LEVEL
 from autodidact_operator import process
 from autodidact_operator.cluster.resources import Resource
 from autodidact_operator.errors import OperatorError
@@ -29,11 +30,11 @@ def main(arguments: list[str] | None = None) -> int:
     argparse.ArgumentParser(
         "python -m autodidact_operator",
         description="The operator. Its settings are environment variables, which the chart writes:\n"
-        "those below, and AUTODIDACT_LOG_LEVEL (default: INFO).",
+        f"those below, and {LOG_LEVEL} (default: INFO).",
         epilog=f"environment:\n{Settings.described()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).parse_args(arguments)
-    level = os.environ.get("AUTODIDACT_LOG_LEVEL", "INFO").upper()
+    level = os.environ.get(LOG_LEVEL, "INFO").upper()
     logging.basicConfig(
         level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )

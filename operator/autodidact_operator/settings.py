@@ -9,9 +9,8 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from autodidact_contract.base import Schema
+from autodidact_contract.environment import PREFIX
 from autodidact_operator.errors import ConfigError
-
-PREFIX = "AUTODIDACT_"
 
 
 class Settings(Schema):
@@ -74,10 +73,10 @@ class Settings(Schema):
     @model_validator(mode="after")
     def _check_sts(self) -> Self:
         if self.sts_enabled and not self.store.startswith("s3://"):
-            raise ValueError(f"AUTODIDACT_STS_ENABLED: {self.store} is not an S3 store")
+            raise ValueError(f"{variable('sts_enabled')}: {self.store} is not an S3 store")
         if self.sts_renew_seconds >= self.sts_duration_seconds:
             raise ValueError(
-                "AUTODIDACT_STS_RENEW_SECONDS must be less than AUTODIDACT_STS_DURATION_SECONDS"
+                f"{variable('sts_renew_seconds')} must be less than {variable('sts_duration_seconds')}"
             )
         return self
 
@@ -115,12 +114,14 @@ class Settings(Schema):
             raise ConfigError(_sentence(error, _variables(cls))) from error
 
 
+def variable(field: str) -> str:
+    """Returns the environment variable of a field of the settings."""
+    return field.upper() if field.startswith("aws_") else PREFIX + field.upper()
+
+
 def _variables(model: type[Schema]) -> dict[str, str]:
     """Returns the environment variable of each field."""
-    return {
-        name: name.upper() if name.startswith("aws_") else PREFIX + name.upper()
-        for name in model.model_fields
-    }
+    return {name: variable(name) for name in model.model_fields}
 
 
 def _sentence(error: ValidationError, variables: Mapping[str, str]) -> str:

@@ -23,6 +23,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from minio.credentials.providers import Provider, StaticProvider
 
+from autodidact_contract.environment import STORE_CREDENTIALS
 from autodidact_store.credentials import FileCredentials
 from autodidact_store.directory import DirectoryStore
 from autodidact_store.errors import ConfigurationError, StoreError
@@ -150,7 +151,7 @@ def _region(environ: Mapping[str, str]) -> str:
 
 
 def _credentials(environ: Mapping[str, str], patience_s: float) -> Provider:
-    directory = environ.get("AUTODIDACT_STORE_CREDENTIALS")
+    directory = environ.get(STORE_CREDENTIALS)
     if directory:
         provider = FileCredentials(Path(directory), patience_s)
         provider.retrieve()
@@ -158,7 +159,7 @@ def _credentials(environ: Mapping[str, str], patience_s: float) -> Provider:
     access, secret = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")
     if not access or not secret:
         raise ConfigurationError(
-            "there are no store credentials; set AUTODIDACT_STORE_CREDENTIALS to a directory "
+            f"there are no store credentials; set {STORE_CREDENTIALS} to a directory "
             "with accessKey and secretKey, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
     return StaticProvider(access, secret, environ.get("AWS_SESSION_TOKEN") or None)

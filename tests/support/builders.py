@@ -13,8 +13,9 @@ from autodidact_contract.artifacts import Artifact
 from autodidact_contract.base import digest
 from autodidact_contract.task import Failure, Result, RunRef
 from autodidact_operator.plan.progression import stage_key_of
-from autodidact_operator.plan.recipes import RECIPES, graph_of
+from autodidact_operator.plan.recipes import RECIPES, Recipe, graph_of
 from autodidact_operator.plan.types import Graph, ObservedJob, ObservedPod, Run, Stage
+from support.stage_figures import COUNTS, METRICS
 from tools.paths import ROOT
 
 DATA = ROOT / "tests" / "data"
@@ -67,51 +68,28 @@ def reft(**changes: Any) -> ReFTSpec:
     return ReFTSpec.model_validate(merged(REFT, changes))
 
 
-def ref(name: str = "llama", namespace: str = "research", uid: str = UID) -> RunRef:
+def ref(
+    name: str = "llama", namespace: str = "research", uid: str = UID, kind: str = "SelfRewardRun"
+) -> RunRef:
     """Returns who asks."""
-    return RunRef(kind="SelfRewardRun", namespace=namespace, name=name, uid=uid)
+    return RunRef(kind=kind, namespace=namespace, name=name, uid=uid)
 
 
 def run(of: RunSpec | None = None, generation: int = 1) -> Run:
     """Returns the run object's data."""
-    return Run(ref=ref(), spec=of or spec(), generation=generation, created_at=NOW)
+    of = of or spec()
+    return Run(ref=ref(kind=_recipe(of).kind), spec=of, generation=generation, created_at=NOW)
 
 
 def graph(of: RunSpec | None = None) -> Graph:
     """Returns the run as a graph; a fork's model was found."""
     of = of or spec()
-    [recipe] = [recipe for recipe in RECIPES if recipe.spec is type(of)]
-    return graph_of(recipe, of, UID, "train-sft-0a1b")
+    return graph_of(_recipe(of), of, UID, "train-sft-0a1b")
 
 
-COUNTS: dict[str, dict[str, int]] = {
-    "judge": {"judgements": 300, "parsed": 290, "prompts": 25, "ties": 2},
-    "build-seed": {"rows": 100},
-    "build-eft": {"rows": 60, "accepted": 30, "prompts": 40, "before-4": 40, "after-4": 30},
-    "build-pairs": {"pairs": 40},
-    "build-positives": {"positives": 20},
-    "prepare-questions": {"rows": 500, "overlap": 0},
-    "train-ppo": {"sandbox-missing": 0},
-}
-"""What a healthy stage counts, by its kind."""
-
-METRICS: dict[str, dict[str, float | None]] = {
-    "judge": {"score": 3.25, "scoreEntropy": 1.0},
-    "implicit-reward": {"score": -0.25},
-    "build-pairs": {"gap": 1.5, "score": 0.5},
-    "evaluate": {
-        "pairwiseAccuracy": 0.75,
-        "quality": 0.5,
-        "winRate": 0.6,
-        "gain": 0.4,
-        "lengthRatio": 1.1,
-    },
-    "train-sft": {"accuracy": 0.5},
-    "train-ppo": {"accuracy": 0.75, "lastKl": 4.0, "truncation": 0.0},
-    "evaluate-answers": {"greedyAccuracy": 0.7, "voteAccuracy": 0.8},
-    "rerank-answers": {"rerankAccuracy": 0.85},
-}
-"""What a healthy stage measures, by its kind."""
+def _recipe(of: RunSpec) -> Recipe:
+    [found] = [recipe for recipe in RECIPES if recipe.spec is type(of)]
+    return found
 
 
 def artifact(stage: Stage, inputs: Mapping[str, Artifact], **figures: float) -> Artifact:
@@ -121,7 +99,8 @@ def artifact(stage: Stage, inputs: Mapping[str, Artifact], **figures: float) -> 
 
 def healthy(kind: str, key: str, **figures: float) -> Artifact:
     """Returns an artifact with the figures of a healthy stage, or with others."""
-    counts, metrics = dict(COUNTS.get(kind, {})), dict(METRICS.get(kind, {}))
+    counts = dict(COUNTS.get(kind, {}))
+    metrics: dict[str, float | None] = dict(METRICS.get(kind, {}))
     for name, value in figures.items():
         if name in metrics:
             metrics[name] = value

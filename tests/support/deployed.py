@@ -17,7 +17,7 @@ import psutil
 from autodidact_operator.cluster import labels
 from autodidact_store import open_store
 from autodidact_store.protocol import Store
-from support.scripted_pods import Script, ScriptedStages
+from support.scripted_stages import Script, ScriptedStages
 from tools.cluster import audit
 from tools.cluster.control_plane import Cluster
 from tools.cluster.node_process import NodeProcess

@@ -4,6 +4,8 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+from autodidact_contract.api import kinds
+from autodidact_contract.api.kinds import Kind
 from autodidact_contract.stages.report import Report
 from autodidact_worker.runtime.frame import Context, InputArtifact
 from autodidact_worker.stages import report
@@ -61,11 +63,16 @@ class Page(HTMLParser):
         self.text.append(data)
 
 
-def make(folder: Path, inputs: dict[str, InputArtifact], title: str = "copying") -> str:
+def make(
+    folder: Path,
+    inputs: dict[str, InputArtifact],
+    title: str = "copying",
+    kind: Kind = kinds.SELF_REWARD,
+) -> str:
     """Runs the stage ``report`` on inputs and returns its page."""
     out = folder / "out"
     out.mkdir(parents=True)
-    report.run(Context(config=Report(title=title), inputs=inputs, out=out))
+    report.run(Context(config=Report(title=title), inputs=inputs, out=out, run_kind=kind.kind))
     return (out / "report.html").read_text(encoding="utf-8")
 
 

@@ -17,6 +17,7 @@ from autodidact_contract.stages.base import StageConfig
 from autodidact_contract.task import Input, RunRef, StageTask, Task
 from autodidact_store import open_store, publishing
 from autodidact_worker.runtime import frame, rows
+from support.stage_figures import undeclared
 
 NAMESPACE = "tests"
 
@@ -78,6 +79,9 @@ class Bench:
         task = self.task(stage, shards=shards)
         for shard in range(shards):
             keys = frame.run_task(task, self.worker(shard=shard))
+        made = self.find(config.stage, keys["stage"])
+        assert made is not None
+        assert undeclared(made.kind, made.counts, made.metrics) == []
         return self.input(config.stage, keys["stage"])
 
     def result(self, given: Input) -> Artifact:

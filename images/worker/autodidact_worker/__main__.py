@@ -4,11 +4,13 @@ import argparse
 import sys
 from pathlib import Path
 
+from autodidact_contract.environment import STORE, TASK
+
 STAGES = Path(__file__).parent / "stages"
 
-USAGE = """\
-Without arguments: runs the stages of the task in AUTODIDACT_TASK and publishes each in
-AUTODIDACT_STORE. This is what a Job does.
+USAGE = f"""\
+Without arguments: runs the stages of the task in {TASK} and publishes each in
+{STORE}. This is what a Job does.
 With a stage: runs it once on local folders and writes the artifact's files and its manifest.json
 into --out. An output folder can be the --input of the next stage.
 """
@@ -28,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
         "--input", action="append", default=[], metavar="NAME=DIR", help="repeat for each input"
     )
     made.add_argument("--out", type=Path, help="folder to write, must be new or empty")
+    made.add_argument("--run-kind", default="", help="kind of the run, which report asks for")
     made.add_argument("--shard", type=int, default=0)
     made.add_argument("--shards", type=int, default=1)
     return made

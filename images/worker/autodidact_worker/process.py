@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from autodidact_contract import environment
 from autodidact_contract import task as contract
 from autodidact_contract.artifacts import (
     MANIFEST,
@@ -25,7 +26,7 @@ from autodidact_contract.artifacts import (
     fold,
     stage_key,
 )
-from autodidact_contract.stages.registry import AnyStage
+from autodidact_contract.stages.registry import STAGES, AnyStage
 from autodidact_contract.task import Failure, Result, Task
 from autodidact_worker.models import loading
 from autodidact_worker.runtime import frame, logs, progress
@@ -47,7 +48,7 @@ def run_from_environment(environ: Mapping[str, str] = os.environ) -> int:
     ``AUTODIDACT_SCRATCH``, ``AUTODIDACT_IMAGE``, ``TERMINATION_LOG``, the progress settings of
     ``reporting``, and ``RANK`` and ``LOCAL_RANK`` where torchrun set them.
     """
-    logs.configure(environ.get("AUTODIDACT_LOG_LEVEL", "INFO"))
+    logs.configure(environ.get(environment.LOG_LEVEL, "INFO"))
     stopping = _on_sigterm()
     with (
         tempfile.TemporaryDirectory(prefix="autodidact-") as temporary,
@@ -57,7 +58,7 @@ def run_from_environment(environ: Mapping[str, str] = os.environ) -> int:
         def work() -> dict[str, str]:
             task = _task(environ)
             _hide_deepspeed(*(stage.config.stage for stage in task.stages))
-            scratch = Path(environ.get("AUTODIDACT_SCRATCH") or temporary)
+            scratch = Path(environ.get(environment.SCRATCH) or temporary)
             scratch.mkdir(parents=True, exist_ok=True)
             worker = frame.Worker(
                 store=_store(environ),
@@ -66,7 +67,7 @@ def run_from_environment(environ: Mapping[str, str] = os.environ) -> int:
                 shard=int(environ.get("JOB_COMPLETION_INDEX", 0)) if task.shards > 1 else 0,
                 rank=_rank(environ),
                 local_rank=int(environ.get("LOCAL_RANK", 0)),
-                image=environ.get("AUTODIDACT_IMAGE", ""),
+                image=environ.get(environment.IMAGE, ""),
                 reporter=reporter,
                 stopping=stopping,
             )
@@ -145,6 +146,7 @@ def _by_hand(options: Namespace, stopping: Callable[[], bool]) -> dict[str, str]
             progress=frame.reporting_progress(options.stage, worker),
             stopping=stopping,
             scratch=Path(scratch),
+            run_kind=options.run_kind,
         )
         output = frame.call(context)
     digests = {name: given.digest for name, given in inputs.items()}
@@ -194,21 +196,26 @@ def _local_files(folder: Path) -> tuple[File, ...]:
 
 def _task(environ: Mapping[str, str]) -> Task:
     try:
-        return Task.model_validate_json(environ["AUTODIDACT_TASK"])
+        return Task.model_validate_json(environ[environment.TASK])
     except KeyError as error:
         raise UserError(
-            "InvalidTask", "AUTODIDACT_TASK is not set; name a stage to run one by hand, see --help"
+            "InvalidTask",
+            f"{environment.TASK} is not set; name a stage to run one by hand, see --help",
         ) from error
     except ValidationError as error:
-        raise UserError("InvalidTask", f"AUTODIDACT_TASK does not hold a task: {error}") from error
+        raise UserError(
+            "InvalidTask", f"{environment.TASK} does not hold a task: {error}"
+        ) from error
 
 
 def _store(environ: Mapping[str, str]) -> Any:
     from autodidact_store import open_store  # noqa: PLC0415 - not needed by hand
 
-    uri = environ.get("AUTODIDACT_STORE")
+    uri = environ.get(environment.STORE)
     if not uri:
-        raise UserError("InvalidTask", "AUTODIDACT_STORE is not set; give s3://bucket or file://")
+        raise UserError(
+            "InvalidTask", f"{environment.STORE} is not set; give s3://bucket or file://"
+        )
     return open_store(uri, environ)
 
 
@@ -217,7 +224,7 @@ def _hide_deepspeed(*kinds: str) -> None:
 
     It does so whenever DeepSpeed is installed. Must run before transformers is imported.
     """
-    if not any(kind.startswith("train-") for kind in kinds):
+    if not any(STAGES[kind].COMPUTE == "train" for kind in kinds):
         sys.modules.setdefault("deepspeed", None)  # type: ignore[arg-type]
 
 

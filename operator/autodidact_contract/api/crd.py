@@ -6,12 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from autodidact_contract.api.kinds import KINDS, Kind
 from autodidact_contract.api.profile import ComputeProfileSpec
-from autodidact_contract.api.reft import RULES as REFT_RULES
-from autodidact_contract.api.reft import ReFTSpec
 from autodidact_contract.api.run import MUTABLE
-from autodidact_contract.api.selfreward import RULES as SELFREWARD_RULES
-from autodidact_contract.api.selfreward import SelfRewardSpec
 from autodidact_contract.api.status import RunStatus
 from autodidact_contract.base import GROUP, VERSION
 
@@ -60,26 +57,7 @@ PROFILE_COLUMNS = (
 def definitions() -> dict[str, dict[str, Any]]:
     """Returns the CustomResourceDefinition of every kind by its plural."""
     return {
-        "selfrewardruns": _run(
-            kind="SelfRewardRun",
-            plural="selfrewardruns",
-            short="srr",
-            spec=SelfRewardSpec,
-            rules=SELFREWARD_RULES,
-            description="A SelfRewardRun improves a language model by its own judgements: it writes prompts, "
-            "answers them, judges the answers, and learns from its preferences by DPO, again and "
-            "again (Self-Rewarding Language Models, arXiv 2401.10020).",
-        ),
-        "reftruns": _run(
-            kind="ReFTRun",
-            plural="reftruns",
-            short="reft",
-            spec=ReFTSpec,
-            rules=REFT_RULES,
-            description="A ReFTRun teaches a language model to reason: after an SFT warm-up on "
-            "chains of thought it samples many ways to each answer and learns by PPO from whether "
-            "the answer is right (ReFT, arXiv 2401.08967).",
-        ),
+        **{row.plural: _run(row) for row in KINDS},
         "computeprofiles": _definition(
             kind="ComputeProfile",
             plural="computeprofiles",
@@ -96,27 +74,19 @@ def definitions() -> dict[str, dict[str, Any]]:
     }
 
 
-def _run(
-    *,
-    kind: str,
-    plural: str,
-    short: str,
-    spec: type[BaseModel],
-    rules: Iterable[tuple[str, str]],
-    description: str,
-) -> dict[str, Any]:
-    schema = structural(spec)
+def _run(row: Kind) -> dict[str, Any]:
+    schema = structural(row.spec)
     _freeze(schema)
     schema["x-kubernetes-validations"] = [
-        *({"rule": rule, "message": message} for rule, message in rules),
+        *({"rule": rule, "message": message} for rule, message in row.rules),
         *schema.pop("x-kubernetes-validations", []),
     ]
     return _definition(
-        kind=kind,
-        plural=plural,
-        short=short,
+        kind=row.kind,
+        plural=row.plural,
+        short=row.short,
         scope="Namespaced",
-        description=description,
+        description=row.description,
         properties={"spec": schema, "status": _status()},
         columns=RUN_COLUMNS,
         rules=(

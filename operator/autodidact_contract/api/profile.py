@@ -6,6 +6,7 @@ from pydantic import ConfigDict
 
 from autodidact_contract.api.run import Name, Url
 from autodidact_contract.base import Schema, doc
+from autodidact_contract.environment import DEFAULT_ENGINE, Deepspeed, Engine
 
 _ENGINE_RULES: list[Any] = [
     {
@@ -36,7 +37,7 @@ class ComputeProfileSpec(Schema):
     processes_per_node: int = doc(
         1, "Training processes in a pod; as many as it has GPUs.", ge=1, le=64
     )
-    deepspeed: Literal["none", "zero2", "zero3"] = doc(
+    deepspeed: Deepspeed = doc(
         "none",
         "How training is spread over processes. Online training (train-ppo, train-online-st) under "
         "zero3 keeps a whole copy of the policy for sampling in each process, so the model must "
@@ -51,8 +52,8 @@ class ComputeProfileSpec(Schema):
         "Kueue LocalQueue. Jobs are then created suspended and Kueue alone lets them run.",
     )
     env: dict[str, str] = doc({}, "More environment for workers, for example NCCL settings.")
-    engine: Literal["transformers", "vllm", "openai"] = doc(
-        "transformers",
+    engine: Engine = doc(
+        DEFAULT_ENGINE,
         "What samples in the stages that only sample: transformers in the worker image, vllm in "
         "an image of its own (image must name it), or openai, a server that somebody else runs. "
         "Samples depend on the engine, keys of artifacts do not: what was published stays, and "

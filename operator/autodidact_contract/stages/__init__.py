@@ -38,7 +38,7 @@ from autodidact_contract.stages.judging import (
     JudgeRanked,
     MetaJudge,
 )
-from autodidact_contract.stages.registry import SAMPLING, SHARDED, AnyStage
+from autodidact_contract.stages.registry import SAMPLING, SHARDED, STAGES, AnyStage
 from autodidact_contract.stages.report import Report
 from autodidact_contract.stages.training import (
     Online,
@@ -60,6 +60,7 @@ __all__ = [
     "SAMPLING",
     "SANDBOX_LAYERS",
     "SHARDED",
+    "STAGES",
     "Answers",
     "AnyStage",
     "BuildEft",

@@ -1,11 +1,18 @@
 """Configs of the stages of ReFT that answer questions, grade and re-rank."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from autodidact_contract.base import Schema
-from autodidact_contract.stages.base import Sampling, StageConfig
+from autodidact_contract.stages.base import (
+    GRADER_COUNTS,
+    Compute,
+    Names,
+    Sampling,
+    StageConfig,
+    Takes,
+)
 
 
 class Answers(Schema):
@@ -44,12 +51,26 @@ class Reward(Schema):
 
 
 class Sample(StageConfig):
-    """Answers to questions, each with the value read out of it. Inputs: model, questions. Sharded.
+    """Answers to questions, each with the value read out of it.
 
     Attributes:
         per_question: Sampled answers of each question; 0: none.
         greedy: Whether one greedy answer is written as well, with index -1.
     """
+
+    TAKES: ClassVar = (Takes("model"), Takes("questions"))
+    COUNTS: ClassVar[Names] = (
+        "questions",
+        "answers",
+        "tokens",
+        "truncated",
+        "unique-texts",
+        *GRADER_COUNTS,
+    )
+    METRICS: ClassVar[Names] = ("accuracy", "greedyAccuracy", "uniqueValues", "tokens")
+    COMPUTE: ClassVar[Compute] = "generate"
+    SHARDED: ClassVar = True
+    SAMPLES: ClassVar = True
 
     stage: Literal["sample"] = "sample"
     per_question: int = Field(ge=0)
@@ -59,20 +80,38 @@ class Sample(StageConfig):
 
 
 class EvaluateAnswers(StageConfig):
-    """Greedy and majority-vote accuracy. Inputs: samples. Sharded. No torch.
+    """Greedy and majority-vote accuracy.
 
     Source: arXiv 2401.08967 section 4.3.
     """
+
+    TAKES: ClassVar = (Takes("samples"),)
+    COUNTS: ClassVar[Names] = (
+        "questions",
+        "greedy",
+        "greedy-correct",
+        "votes",
+        "vote-correct",
+        "valid",
+    )
+    METRICS: ClassVar[Names] = ("greedyAccuracy", "voteAccuracy", "voteAccuracy@*")
+    SHARDED: ClassVar = True
 
     stage: Literal["evaluate-answers"] = "evaluate-answers"
     answers: Answers
 
 
 class RerankAnswers(StageConfig):
-    """Accuracy of the answer that the reranker likes best. Inputs: samples, reranker. Sharded.
+    """Accuracy of the answer that the reranker likes best.
 
     Source: arXiv 2401.08967 section 4.3.
     """
+
+    TAKES: ClassVar = (Takes("samples"), Takes("reranker"))
+    COUNTS: ClassVar[Names] = ("questions", "candidates", "truncated")
+    METRICS: ClassVar[Names] = ("rerankAccuracy",)
+    COMPUTE: ClassVar[Compute] = "generate"
+    SHARDED: ClassVar = True
 
     stage: Literal["rerank-answers"] = "rerank-answers"
     answers: Answers

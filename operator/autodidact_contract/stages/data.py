@@ -1,15 +1,24 @@
 """Configs of the stages that bring data in, or make rows of rows without weights to train."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from autodidact_contract.stages.answers import Answers
-from autodidact_contract.stages.base import Sampling, StageConfig
+from autodidact_contract.stages.base import (
+    SANDBOX_COUNTS,
+    Compute,
+    Names,
+    Sampling,
+    StageConfig,
+    Takes,
+)
 
 
 class Import(StageConfig):
-    """Brings a model or a data set into the store after checking its format. Inputs: none."""
+    """Brings a model or a data set into the store after checking its format."""
+
+    COUNTS: ClassVar[Names] = ("files", "bytes", "ignored", "rows", "duplicates")
 
     stage: Literal["import"] = "import"
     uri: str
@@ -19,16 +28,26 @@ class Import(StageConfig):
 
 
 class PrepareQuestions(StageConfig):
-    """Checks questions and renders them as prompts and targets. Reads no weights.
+    """Checks questions and renders them as prompts and targets.
 
-    Inputs: questions, model (its tokenizer alone is read), others? (an earlier split, to count what
-    overlaps).
+    Of the model the tokenizer alone is read. The input others is an earlier split: what is in both
+    is counted.
 
     Attributes:
         split: What the questions are for; ``train`` needs their reasoning.
         max_question_tokens: Longer prompts are refused, naming them.
         max_length: Prompt and target together; longer rows are counted.
     """
+
+    TAKES: ClassVar = (Takes("questions"), Takes("model"), Takes("others", optional=True))
+    COUNTS: ClassVar[Names] = (
+        "rows",
+        "duplicates",
+        "overlap",
+        "too-long",
+        "unproven",
+        *SANDBOX_COUNTS,
+    )
 
     stage: Literal["prepare-questions"] = "prepare-questions"
     split: Literal["train", "validation", "test"]
@@ -38,20 +57,23 @@ class PrepareQuestions(StageConfig):
 
 
 class BuildSelfTraining(StageConfig):
-    """Offline self-training's rows: right samples, each text once, and the gold rows. No torch.
+    """Offline self-training's rows: right samples, each text once, and the gold rows.
 
-    Inputs: samples, questions. Source: arXiv 2401.08967 section 4.2.
+    Source: arXiv 2401.08967 section 4.2.
 
     Attributes:
         keep: Right samples of a question at most.
     """
+
+    TAKES: ClassVar = (Takes("samples"), Takes("questions"))
+    COUNTS: ClassVar[Names] = ("rows", "gold", "right", "unique", "solved", "self-taught")
 
     stage: Literal["build-self-training"] = "build-self-training"
     keep: int = Field(ge=1)
 
 
 class BuildSeed(StageConfig):
-    """One part of the seed data in ranked conversation trees. Inputs: trees. No torch.
+    """One part of the seed data in ranked conversation trees.
 
     The parts have no prompt in common, whatever the seed: it changes nothing.
 
@@ -59,6 +81,22 @@ class BuildSeed(StageConfig):
         part: ``instructions`` (rows as for SFT), ``judged`` (rankings for ``judge-ranked``),
             ``held-out`` (rankings that measure the judge) or ``validation`` (prompts).
     """
+
+    TAKES: ClassVar = (Takes("trees"),)
+    COUNTS: ClassVar[Names] = (
+        "rows",
+        "prompts",
+        "trees",
+        "unprompted",
+        "deleted",
+        "other-language",
+        "duplicates",
+        "orphans",
+        "cycles",
+        "foreign-replies",
+        "unanswered",
+        "unranked",
+    )
 
     stage: Literal["build-seed"] = "build-seed"
     part: Literal["instructions", "judged", "held-out", "validation"]
@@ -70,16 +108,24 @@ class BuildSeed(StageConfig):
 
 
 class ComparePrompts(StageConfig):
-    """How many held-out prompts are among the others. Inputs: heldout; any data sets. No torch."""
+    """How many held-out prompts are in the other inputs, which are data sets."""
+
+    TAKES: ClassVar = (Takes("heldout"),)
+    TAKES_ANY: ClassVar = True
+    COUNTS: ClassVar[Names] = ("prompts", "overlap", "overlap-*")
 
     stage: Literal["compare-prompts"] = "compare-prompts"
 
 
 class BuildEft(StageConfig):
-    """Judgements that agree with people, rebalanced: evaluations. Inputs: judged. No torch.
+    """Judgements that agree with people, rebalanced: evaluations.
 
     Source: arXiv 2401.10020 section 3.1.1.
     """
+
+    TAKES: ClassVar = (Takes("judged"),)
+    COUNTS: ClassVar[Names] = ("prompts", "accepted", "rows", "rejected-*", "before-*", "after-*")
+    METRICS: ClassVar[Names] = ("acceptance",)
 
     stage: Literal["build-eft"] = "build-eft"
     agreement: Literal["no-inversion", "strict"]
@@ -87,7 +133,23 @@ class BuildEft(StageConfig):
 
 
 class GeneratePrompts(StageConfig):
-    """New prompts by few-shot. Inputs: model (the writer), instructions, accepted-<n> (earlier)."""
+    """New prompts by few-shot, other ones than those accepted in earlier rounds."""
+
+    TAKES: ClassVar = (
+        Takes("model"),
+        Takes("instructions"),
+        Takes("accepted", optional=True, numbered=True),
+    )
+    COUNTS: ClassVar[Names] = (
+        "accepted",
+        "attempted",
+        "rejected-*",
+        "skipped-too-long",
+        "first-words",
+    )
+    METRICS: ClassVar[Names] = ("distinct1", "distinct2", "rougeMax", "rougeHighest", "words")
+    COMPUTE: ClassVar[Compute] = "generate"
+    SAMPLES: ClassVar = True
 
     stage: Literal["generate-prompts"] = "generate-prompts"
     rubric: str
@@ -105,14 +167,39 @@ class GeneratePrompts(StageConfig):
 class BuildPairs(StageConfig):
     """Best and worst reply of each prompt.
 
-    Inputs: judged, or samples (of questions, scored 1 where right, 0 where wrong);
-    judged-by-previous? for ``consistency``; anchors? (judged replies of M1) for the loser.
+    The replies are the input judged, or samples (of questions, scored 1 where right, 0 where
+    wrong). The input judged-by-previous is for ``consistency``; anchors, judged replies of M1, may
+    lose.
 
     Attributes:
         rho: Length control of arXiv 2407.19594 section 2.3; None: off.
         max_chosen_length: Characters of a winner at most.
         consistency: Write to each pair how far the rankings of judged and judged-by-previous agree.
     """
+
+    TAKES: ClassVar = (
+        Takes("judged", optional=True),
+        Takes("samples", optional=True),
+        Takes("judged-by-previous", optional=True),
+        Takes("anchors", optional=True),
+    )
+    COUNTS: ClassVar[Names] = (
+        "prompts",
+        "pairs",
+        "anchored",
+        "length-controlled",
+        "undefined-agreement",
+        "dropped-*",
+    )
+    METRICS: ClassVar[Names] = (
+        "gap",
+        "chosenScore",
+        "rejectedScore",
+        "chosenLength",
+        "rejectedLength",
+        "score",
+        "consistency",
+    )
 
     stage: Literal["build-pairs"] = "build-pairs"
     tie_break: Literal["random", "shortest", "lowest-variance"]
@@ -124,23 +211,37 @@ class BuildPairs(StageConfig):
 
 
 class BuildPositives(StageConfig):
-    """Replies with the best score, as instructions. Inputs: judged. No torch.
+    """Replies with the best score, as instructions.
 
     Source: arXiv 2401.10020 section 2.4.
     """
+
+    TAKES: ClassVar = (Takes("judged"),)
+    COUNTS: ClassVar[Names] = ("responses", "positives", "prompts", "dropped-*")
+    METRICS: ClassVar[Names] = ("score", "length")
 
     stage: Literal["build-positives"] = "build-positives"
     rubric: str
 
 
 class BuildJudgePairs(StageConfig):
-    """Best and worst judgement of each prompt, by Elo. Inputs: battles, pairs. No torch.
+    """Best and worst judgement of each prompt, by Elo.
 
     Attributes:
         max_share: Share of judgement pairs in all pairs at most; the input pairs are counted.
         max_score_share: Share of the judgement pairs whose winners give one score.
         max_chosen_length: Characters of a winning judgement at most.
     """
+
+    TAKES: ClassVar = (Takes("battles"), Takes("pairs"))
+    COUNTS: ClassVar[Names] = ("pairs", "reply-pairs", "prompts", "dropped-*")
+    METRICS: ClassVar[Names] = (
+        "gap",
+        "chosenLength",
+        "rejectedLength",
+        "chosenScore",
+        "firstWeight",
+    )
 
     stage: Literal["build-judge-pairs"] = "build-judge-pairs"
     rubric: str

@@ -1,10 +1,12 @@
 """Every stage kind there is, and what can be said of kinds from their configs."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, get_args
 
 from pydantic import Field
 
 from autodidact_contract.stages.answers import EvaluateAnswers, RerankAnswers, Sample
+from autodidact_contract.stages.base import StageConfig
 from autodidact_contract.stages.data import (
     BuildEft,
     BuildJudgePairs,
@@ -66,31 +68,10 @@ AnyStage = Annotated[
 ]
 
 
-SHARDED = frozenset(
-    {
-        "generate-responses",
-        "judge",
-        "judge-ranked",
-        "implicit-reward",
-        "meta-judge",
-        "evaluate",
-        "sample",
-        "evaluate-answers",
-        "rerank-answers",
-    }
-)
-"""Stage kinds whose items can be split over the pods of one Indexed Job."""
+STAGES: Mapping[str, type[StageConfig]] = {
+    config.model_fields["stage"].default: config for config in get_args(get_args(AnyStage)[0])
+}
+"""The config class of each kind."""
 
-
-SAMPLING = frozenset(
-    {
-        "generate-prompts",
-        "generate-responses",
-        "judge",
-        "judge-ranked",
-        "meta-judge",
-        "evaluate",
-        "sample",
-    },
-)
-"""Stage kinds that sample from a model they do not change, by the ComputeProfile's engine."""
+SHARDED = frozenset(kind for kind, config in STAGES.items() if config.SHARDED)
+SAMPLING = frozenset(kind for kind, config in STAGES.items() if config.SAMPLES)

@@ -1,12 +1,19 @@
 """Configs of the training stages."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from autodidact_contract.base import Lora, Schema
 from autodidact_contract.stages.answers import Answers, Reward
-from autodidact_contract.stages.base import Sampling, StageConfig
+from autodidact_contract.stages.base import (
+    GRADER_COUNTS,
+    Compute,
+    Names,
+    Sampling,
+    StageConfig,
+    Takes,
+)
 from autodidact_contract.stages.judging import Contest
 
 
@@ -41,6 +48,10 @@ class Training(StageConfig):
         lora: Train adapters instead of all weights.
     """
 
+    COUNTS: ClassVar[Names] = ("rows", "tokens", "steps", "dropoutModules", "trainableParameters")
+    METRICS: ClassVar[Names] = ("loss",)
+    COMPUTE: ClassVar[Compute] = "train"
+
     learning_rate: float
     final_learning_rate: float
     schedule: Literal["cosine", "linear", "constant"]
@@ -59,8 +70,8 @@ class Training(StageConfig):
 class TrainSft(Training):
     """SFT on whatever rows there are, mixed.
 
-    Inputs: model; instructions?, evaluations?, positives-<t>? (self-rewarding), questions? (ReFT);
-    validation? with ``validation``.
+    Rows are instructions, evaluations and the positives of each round (self-rewarding) or
+    questions (ReFT).
 
     Attributes:
         rubric: Renders judgements; needed with the input evaluations.
@@ -68,6 +79,17 @@ class TrainSft(Training):
             the warm-up of arXiv 2401.08967 is an early checkpoint of a 40-epoch run.
         validation: Accuracy on the way, see there.
     """
+
+    TAKES: ClassVar = (
+        Takes("model"),
+        Takes("instructions", optional=True),
+        Takes("evaluations", optional=True),
+        Takes("positives", optional=True, numbered=True),
+        Takes("questions", optional=True),
+        Takes("validation", optional=True),
+    )
+    COUNTS: ClassVar[Names] = (*Training.COUNTS, "truncated", "keptStep", *GRADER_COUNTS)
+    METRICS: ClassVar[Names] = (*Training.METRICS, "tokenAccuracy", "accuracy")
 
     stage: Literal["train-sft"] = "train-sft"
     rubric: str | None = None
@@ -94,12 +116,30 @@ class Selection(Schema):
 class TrainDpo(Training):
     """M(t+1) from M(t) by DPO.
 
-    Inputs: model (start and frozen reference), pairs, judge-pairs?; with ``selection`` validation,
-    and referee where a model judges.
+    The input model is the start and the frozen reference; validation, and referee where a model
+    judges, are for ``selection``.
 
     Attributes:
         selection: Choice of the checkpoint; None: the last one.
     """
+
+    TAKES: ClassVar = (
+        Takes("model"),
+        Takes("pairs"),
+        Takes("judge-pairs", optional=True),
+        Takes("validation", optional=True),
+        Takes("referee", optional=True),
+    )
+    COUNTS: ClassVar[Names] = (
+        *Training.COUNTS,
+        "truncated",
+        "judge-pairs",
+        "judge-pairs-too-long",
+        "keptStep",
+        "checks",
+        "invalid-verdicts",
+    )
+    METRICS: ClassVar[Names] = (*Training.METRICS, "rewardsMargin", "rewardsAccuracy")
 
     stage: Literal["train-dpo"] = "train-dpo"
     beta: float
@@ -110,13 +150,24 @@ class TrainDpo(Training):
 class Online(Training):
     """What stages share that learn from answers they sample on the way.
 
-    ``epochs`` are visits to each question and ``batch_size`` counts questions. Inputs: model (start
-    and frozen reference), questions, validation.
+    ``epochs`` are visits to each question and ``batch_size`` counts questions. The input model is the
+    start and the frozen reference.
 
     Attributes:
         sampling: Of the answers; ``max_new_tokens`` is what is left of ``max_length`` if larger.
         passes: Passes over each batch of answers.
     """
+
+    TAKES: ClassVar = (Takes("model"), Takes("questions"), Takes("validation"))
+    COUNTS: ClassVar[Names] = (*Training.COUNTS, "rollouts", "answers", "keptStep", *GRADER_COUNTS)
+    METRICS: ClassVar[Names] = (
+        *Training.METRICS,
+        "reward",
+        "sampledAccuracy",
+        "truncation",
+        "unread",
+        "accuracy",
+    )
 
     sampling: Sampling
     answers: Answers
@@ -125,7 +176,7 @@ class Online(Training):
 
 
 class Reinforced(Online):
-    """What PPO and GRPO share. Inputs: see ``Online``.
+    """What PPO and GRPO share.
 
     Attributes:
         beta: Weight of the KL from the reference: in the reward (PPO), in the loss (GRPO).
@@ -134,6 +185,8 @@ class Reinforced(Online):
             nats, is larger; None: never.
     """
 
+    METRICS: ClassVar[Names] = (*Online.METRICS, "clipFraction", "lastKl")
+
     reward: Reward
     beta: float
     clip_ratio: float
@@ -141,7 +194,7 @@ class Reinforced(Online):
 
 
 class TrainPpo(Reinforced):
-    """ReFT's policy by PPO (arXiv 2401.08967 section 3.2). Inputs: see ``Online``.
+    """ReFT's policy by PPO (arXiv 2401.08967 section 3.2).
 
     Attributes:
         mini_batch_size: Answers of an optimiser step; None: the whole batch.
@@ -168,14 +221,14 @@ class TrainPpo(Reinforced):
 class TrainOnlineSt(Online):
     """Online self-training: half the loss on right samples, half on gold; no negatives, no KL.
 
-    Inputs: see ``Online``. Source: arXiv 2401.08967 section 4.2.
+    Source: arXiv 2401.08967 section 4.2.
     """
 
     stage: Literal["train-online-st"] = "train-online-st"
 
 
 class TrainGrpo(Reinforced):
-    """GRPO (arXiv 2402.03300) by TRL. Inputs: see ``Online``; ``passes`` is its mu.
+    """GRPO (arXiv 2402.03300) by TRL; ``passes`` is its mu.
 
     Attributes:
         group_size: Answers per question.
@@ -186,9 +239,10 @@ class TrainGrpo(Reinforced):
 
 
 class TrainReranker(Training):
-    """Outcome classifier on sampled answers (arXiv 2401.08967 section 4.3).
+    """Outcome classifier on sampled answers (arXiv 2401.08967 section 4.3)."""
 
-    Inputs: model (to start from), samples.
-    """
+    TAKES: ClassVar = (Takes("model"), Takes("samples"))
+    COUNTS: ClassVar[Names] = (*Training.COUNTS, "truncated", "correct")
+    METRICS: ClassVar[Names] = (*Training.METRICS, "tokenAccuracy")
 
     stage: Literal["train-reranker"] = "train-reranker"

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from autodidact_contract.api.status import RunStatus
+from autodidact_contract.environment import ENGINE, ENGINE_URL, ENGINES
 from autodidact_operator.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, console, fail
 from autodidact_operator.cli.manifests import read_run
 from autodidact_operator.local.run import InterruptedRunError, LocalRun, run_ref
@@ -19,8 +20,16 @@ from autodidact_store import StoreError, check, check_create, open_store
 LOG_LINES = 20
 """Lines of a failed stage's log that are shown at the end."""
 
+HELP = f"""Run the run in FILE on this machine, without Kubernetes.
 
-@click.command()
+The same stages, artifacts and decisions as on a cluster. An interrupted or failed run goes on
+where it was when the command is given again. Ctrl-C lets the stage save its state first; a
+second one kills it. {ENGINE} says by which engine stages sample: {", ".join(ENGINES)}; openai
+needs {ENGINE_URL} as well.
+"""
+
+
+@click.command(help=HELP)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--store",
@@ -46,13 +55,7 @@ LOG_LINES = 20
 def run(
     file: Path, store_uri: str, namespace: str | None, parallel: int, logs: Path | None
 ) -> None:
-    """Run the run in FILE on this machine, without Kubernetes.
-
-    The same stages, artifacts and decisions as on a cluster. An interrupted or failed run goes on
-    where it was when the command is given again. Ctrl-C lets the stage save its state first; a
-    second one kills it. AUTODIDACT_ENGINE=vllm, or openai with AUTODIDACT_ENGINE_URL, lets stages
-    sample by another engine than transformers.
-    """
+    """Runs the run in a manifest to its end."""
     recipe, body, spec = read_run(file)
     if "://" not in store_uri:
         folder = Path(store_uri).resolve()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
+from autodidact_contract import environment
 from autodidact_contract.api.run import Origin
 from autodidact_contract.api.status import RunStatus
 from autodidact_contract.base import GROUP, digest
@@ -243,13 +244,13 @@ class LocalRun:
         scratch.mkdir(exist_ok=True)
         return {
             **self.environment,
-            "AUTODIDACT_TASK": request.task.model_dump_json(by_alias=True, exclude_none=True),
-            "AUTODIDACT_STORE": self.store.uri,
-            "AUTODIDACT_SCRATCH": str(scratch),
-            "AUTODIDACT_PROGRESS_FILE": str(shard.folder / "progress.jsonl"),
+            environment.TASK: request.task.model_dump_json(by_alias=True, exclude_none=True),
+            environment.STORE: self.store.uri,
+            environment.SCRATCH: str(scratch),
+            environment.PROGRESS_FILE: str(shard.folder / "progress.jsonl"),
             "TERMINATION_LOG": str(shard.folder / "termination"),
             "JOB_COMPLETION_INDEX": str(shard.index),
-            **({"AUTODIDACT_WORLD_SIZE": "1"} if request.training else {}),
+            **({environment.WORLD_SIZE: "1"} if request.training else {}),
         }
 
     def last_words(self, job: str, lines: int) -> str:

@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from autodidact_contract.api.kinds import KINDS
 from autodidact_contract.api.status import Iteration, RunStatus
 from autodidact_operator.plan.types import Event
 
@@ -21,18 +22,8 @@ _MARKS = {
     "Failed": ("✗", "red"),
     "Skipped": ("-", "dim"),
 }
-_COLUMNS = (
-    ("Pairs", "pairs", "{}"),
-    ("Mean score", "mean_score", "{:.2f}"),
-    ("Oracle quality", "quality", "{:.2f}"),
-    ("Win rate", "win_rate", "{:.0%}"),
-    ("Length", "length_ratio", "{:.2f}x"),
-    ("Judge accuracy", "judge_accuracy", "{:.1%}"),
-    ("Greedy", "accuracy", "{:.1%}"),
-    ("Vote", "vote_accuracy", "{:.1%}"),
-    ("Rerank", "rerank_accuracy", "{:.1%}"),
-)
-"""Heading, field of `Iteration` and format of what is printed beside a model's name."""
+_COLUMNS = tuple(column for row in KINDS for column in row.columns)
+"""Figures that are printed beside a model's name, those of all kinds of run."""
 
 
 class View(Protocol):
@@ -126,16 +117,16 @@ def results(history: Iterable[Iteration]) -> Table:
     """Returns the table of a run's models; figures that none of them has are left out."""
     lines = list(history)
     shown = [
-        (title, name, form)
-        for title, name, form in _COLUMNS
-        if any(getattr(line, name) is not None for line in lines)
+        column
+        for column in _COLUMNS
+        if any(getattr(line, column.figure) is not None for line in lines)
     ]
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("Model")
-    for title, _, _ in shown:
-        table.add_column(title, justify="right")
+    for column in shown:
+        table.add_column(column.heading, justify="right")
     for line in lines:
-        values = [(getattr(line, name), form) for _, name, form in shown]
+        values = [(getattr(line, column.figure), column.form) for column in shown]
         table.add_row(
             Text(line.name),
             *("" if value is None else form.format(value) for value, form in values),

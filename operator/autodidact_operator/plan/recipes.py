@@ -1,38 +1,47 @@
-"""The kinds of run: adding one is a row here, its spec in the contract and its graph in plan."""
+"""The graph of each kind of run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from autodidact_contract.api.reft import ReFTSpec
+from autodidact_contract.api import kinds
+from autodidact_contract.api.kinds import Kind
 from autodidact_contract.api.run import RunSpec
-from autodidact_contract.api.selfreward import SelfRewardSpec
 from autodidact_operator.plan.graphs import reft, selfreward
 from autodidact_operator.plan.types import Graph
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A kind of run.
+    """A kind of run and its graph.
 
     Attributes:
+        row: What the contract says of the kind.
         graph: Takes the parsed spec and the run's salt; and the artifact that the run starts from,
             where the spec has a parent.
     """
 
-    kind: str
-    plural: str
-    spec: type[RunSpec]
+    row: Kind
     graph: Callable[..., Graph]
+
+    @property
+    def kind(self) -> str:
+        """Name of the kind in manifests."""
+        return self.row.kind
+
+    @property
+    def plural(self) -> str:
+        """Name of the resource."""
+        return self.row.plural
+
+    @property
+    def spec(self) -> type[RunSpec]:
+        """Schema of the manifests."""
+        return self.row.spec
 
 
 RECIPES = (
-    Recipe(
-        kind="SelfRewardRun",
-        plural="selfrewardruns",
-        spec=SelfRewardSpec,
-        graph=selfreward.graph,
-    ),
-    Recipe(kind="ReFTRun", plural="reftruns", spec=ReFTSpec, graph=reft.graph),
+    Recipe(row=kinds.SELF_REWARD, graph=selfreward.graph),
+    Recipe(row=kinds.REFT, graph=reft.graph),
 )
 
 BY_KIND = {recipe.kind: recipe for recipe in RECIPES}

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from autodidact_contract.api.kinds import BY_KIND, Kind
 from autodidact_contract.api.status import Condition, Iteration, JobStatus, RunStatus, StageStatus
 from autodidact_contract.artifacts import Artifact
 from autodidact_contract.base import canonical_json
@@ -51,7 +52,7 @@ def render(facts: Facts, before: RunStatus, now: datetime) -> RunStatus:
         stage="" if final or stage is None else stage.name,
         progress="" if final else _share(facts.progress, stage),
         eta="" if final else _eta(facts.progress, stage),
-        score=_score(history),
+        score=_score(history, BY_KIND[facts.run.ref.kind]),
         model=_model(facts.graph, facts.artifacts, facts.gates),
         origin=before.origin,
         report=facts.artifacts["report"].folder if "report" in facts.artifacts else "",
@@ -204,10 +205,10 @@ def _figure(
     return None if value is None else round(value, 4)
 
 
-def _score(history: tuple[Iteration, ...]) -> str:
-    """Returns the last model's figure: oracle quality, accuracy, or its judge's accuracy."""
+def _score(history: tuple[Iteration, ...], kind: Kind) -> str:
+    """Returns the score of the last model that has one."""
     for line in reversed(history):
-        for value in (line.quality, line.accuracy, line.judge_accuracy):
+        for value in (getattr(line, figure) for figure in kind.score):
             if value is not None:
                 return f"{value:.3f}"
     return ""

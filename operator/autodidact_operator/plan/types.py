@@ -9,12 +9,12 @@ from typing import Literal
 from autodidact_contract.api.run import RunSpec
 from autodidact_contract.api.status import RunStatus
 from autodidact_contract.artifacts import Artifact
+from autodidact_contract.stages.base import Compute
 from autodidact_contract.stages.registry import AnyStage
 from autodidact_contract.task import Result, RunRef, Task
 from autodidact_operator.plan.problems import Problem
 
 Outcome = Literal["Stop", "Fail", "Warn"]
-ComputeClass = Literal["generate", "train", "default"]
 
 FINAL = ("Succeeded", "Failed")
 """The phases that a run does not leave."""
@@ -57,6 +57,7 @@ class Stage:
         after: Stages that must be done first, although this one reads nothing from them.
         job: Stages of one job run in one process, in graph order.
         partial: Runs once all other stages are done or skipped, with the inputs that there are.
+        job_compute: What the job needs, where that is more than this stage of it needs.
     """
 
     name: str
@@ -65,13 +66,22 @@ class Stage:
     iteration: int = 0
     inputs: Mapping[str, str] = field(default_factory=dict)
     after: tuple[str, ...] = ()
-    compute: ComputeClass = "default"
     shards: int = 1
-    training: bool = False
     checks: tuple[Check, ...] = ()
     partial: bool = False
     salt: str = ""
     secret: str | None = None
+    job_compute: Compute | None = None
+
+    @property
+    def compute(self) -> Compute:
+        """What the stage's job needs."""
+        return self.job_compute or self.config.COMPUTE
+
+    @property
+    def training(self) -> bool:
+        """Whether the stage trains a model."""
+        return self.config.COMPUTE == "train"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from autodidact_contract import environment
 from autodidact_contract.api.profile import ComputeProfileSpec
 from autodidact_contract.api.run import RunSpec
 from autodidact_contract.base import GROUP
@@ -291,29 +292,29 @@ def _environment(
     request: JobRequest, profile: ComputeProfileSpec, of: Settings, secrets: dict[str, Body]
 ) -> list[Body]:
     values = {
-        "AUTODIDACT_TASK": request.task.model_dump_json(by_alias=True, exclude_none=True),
-        "AUTODIDACT_STORE": of.store,
-        "AUTODIDACT_IMAGE": profile.image or of.worker_image,
-        "AUTODIDACT_SCRATCH": "/scratch",
+        environment.TASK: request.task.model_dump_json(by_alias=True, exclude_none=True),
+        environment.STORE: of.store,
+        environment.IMAGE: profile.image or of.worker_image,
+        environment.SCRATCH: "/scratch",
         "HOME": "/scratch",
         "TERMINATION_LOG": _TERMINATION_LOG,
         "AWS_ENDPOINT_URL": of.worker_endpoint,
         "AWS_REGION": of.aws_region,
-        "AUTODIDACT_STORE_CREDENTIALS": f"{_SECRETS}/store" if "store" in secrets else "",
-        "AUTODIDACT_SOURCE_CREDENTIALS": f"{_SECRETS}/source" if "source" in secrets else "",
-        "AUTODIDACT_PROGRESS_URL": of.progress_url,
-        "AUTODIDACT_TOKEN_FILE": f"{_SECRETS}/progress/token" if "progress" in secrets else "",
-        "AUTODIDACT_SANDBOX": "required" if profile.sandbox == "required" else "",
+        environment.STORE_CREDENTIALS: f"{_SECRETS}/store" if "store" in secrets else "",
+        environment.SOURCE_CREDENTIALS: f"{_SECRETS}/source" if "source" in secrets else "",
+        environment.PROGRESS_URL: of.progress_url,
+        environment.TOKEN_FILE: f"{_SECRETS}/progress/token" if "progress" in secrets else "",
+        environment.SANDBOX: "required" if profile.sandbox == "required" else "",
     }
     if request.training:
-        values["AUTODIDACT_WORLD_SIZE"] = str(profile.nodes * profile.processes_per_node)
-        values["AUTODIDACT_DEEPSPEED"] = profile.deepspeed
+        values[environment.WORLD_SIZE] = str(profile.nodes * profile.processes_per_node)
+        values[environment.DEEPSPEED] = profile.deepspeed
     if _samples(request):
-        values["AUTODIDACT_ENGINE"] = profile.engine if profile.engine != "transformers" else ""
-        values["AUTODIDACT_ENGINE_URL"] = profile.engine_url or ""
-        values["AUTODIDACT_ENGINE_CREDENTIALS"] = (
-            f"{_SECRETS}/engine" if "engine" in secrets else ""
+        values[environment.ENGINE] = (
+            profile.engine if profile.engine != environment.DEFAULT_ENGINE else ""
         )
+        values[environment.ENGINE_URL] = profile.engine_url or ""
+        values[environment.ENGINE_CREDENTIALS] = f"{_SECRETS}/engine" if "engine" in secrets else ""
     return [{"name": name, "value": value} for name, value in values.items() if value]
 
 

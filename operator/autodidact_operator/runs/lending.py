@@ -40,7 +40,7 @@ from autodidact_operator.plan.types import Graph, ObservedJob, Run, Stage
 from autodidact_operator.runs import jobs
 from autodidact_operator.runs.observe import HELD_UP
 from autodidact_operator.runs.world import World
-from autodidact_operator.settings import Settings
+from autodidact_operator.settings import Settings, variable
 from autodidact_store.errors import ConfigurationError, StoreError
 from autodidact_store.sts import MAX_POLICY, Session, TokenService, encoded
 
@@ -120,7 +120,7 @@ class Lender:
             raise ConfigurationError(
                 f"{self._service.url} lends for {left:.0f} s by the operator's clock, which is "
                 f"not beyond the renewal after {self._settings.sts_renew_seconds} s; compare the "
-                "clocks, or lower AUTODIDACT_STS_RENEW_SECONDS"
+                f"clocks, or lower {variable('sts_renew_seconds')}"
             )
         return session
 

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -102,7 +103,8 @@ def reinforcing() -> JobRequest:
     of = builders.reft(reasoning="program")
     graph = builders.graph(of)
     seen = Observed(artifacts=builders.published(graph, "train-sft"))
-    wanted = decide(graph, builders.run(of), seen, RunStatus(), builders.NOW).create
+    asked = replace(builders.run(of), ref=ref())
+    wanted = decide(graph, asked, seen, RunStatus(), builders.NOW).create
     return next(request for request in wanted if request.job == "train-reft")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
+from autodidact_contract.environment import SOURCE_CREDENTIALS
 from autodidact_contract.stages.data import Import
 from autodidact_store import Entry, open_store
 from autodidact_worker.intake import model_files, sources
@@ -87,7 +88,7 @@ def folder(tmp_path: Path) -> Path:
 def bring(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bring:
     """Imports a folder as it is, as a bucket of ours or of somebody else, or over the hub."""
     kind = request.param
-    monkeypatch.delenv(sources.CREDENTIALS, raising=False)
+    monkeypatch.delenv(SOURCE_CREDENTIALS, raising=False)
 
     def call(source: Path, content: str) -> tuple[Path, Output]:
         if kind == "folder":
@@ -99,7 +100,7 @@ def bring(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_p
                 return run(f"hf://{data}org/name@{hub.COMMIT}", content, tmp_path)
         if kind == "foreign bucket":
             (tmp_path / "credentials").mkdir()
-            monkeypatch.setenv(sources.CREDENTIALS, str(tmp_path / "credentials"))
+            monkeypatch.setenv(SOURCE_CREDENTIALS, str(tmp_path / "credentials"))
         monkeypatch.setattr(sources, "open_store", lambda *_: Bucket("inputs", source.parent))
         store = Bucket("artifacts", source.parent)
         return run(f"s3://inputs/{source.name}/", content, tmp_path, store=store)
@@ -277,7 +278,7 @@ def test_a_list_that_lies_about_sizes_is_noticed(
             for entry in self._store.entries(prefix):
                 yield Entry(key=entry.key, size=listed, etag=entry.etag)
 
-    monkeypatch.delenv(sources.CREDENTIALS, raising=False)
+    monkeypatch.delenv(SOURCE_CREDENTIALS, raising=False)
     monkeypatch.setattr(sources, "open_store", lambda *_: Lying("inputs", folder.parent))
     with pytest.raises(
         StageError, match=r"config\.json had \d+ bytes when it was listed"

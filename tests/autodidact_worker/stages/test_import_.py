@@ -13,6 +13,7 @@ import pytest
 from minio import Minio
 
 from autodidact_contract.artifacts import Manifest, artifact_digest
+from autodidact_contract.environment import SOURCE_CREDENTIALS
 from autodidact_contract.stages.data import Import
 from autodidact_store import open_store, publishing
 from autodidact_worker.intake import model_files, sources
@@ -240,7 +241,7 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Any, 
         return Bucket("inputs", folder)
 
     monkeypatch.setattr(sources, "open_store", open_bucket)
-    monkeypatch.delenv(sources.CREDENTIALS, raising=False)
+    monkeypatch.delenv(SOURCE_CREDENTIALS, raising=False)
     return folder, Bucket("artifacts", folder), opened
 
 
@@ -288,7 +289,7 @@ def test_foreign_sources_are_copied_with_their_own_credentials(
     shutil.copytree(llama, folder / "llama")
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret/endpoint").write_text("https://s3.example.com\n")
-    monkeypatch.setenv(sources.CREDENTIALS, str(tmp_path / "secret"))
+    monkeypatch.setenv(SOURCE_CREDENTIALS, str(tmp_path / "secret"))
     out, output = run("s3://inputs/llama", "model", store=store)
     assert output.external == ()
     assert {path.name for path in out.iterdir()} == {path.name for path in llama.iterdir()}
@@ -347,7 +348,7 @@ def test_a_model_on_a_real_server_can_be_fetched_later(
         root.make_bucket(name)
     for path in llama.iterdir():
         root.fput_object(inputs, f"team/llama/{path.name}", str(path))
-    monkeypatch.delenv(sources.CREDENTIALS, raising=False)
+    monkeypatch.delenv(SOURCE_CREDENTIALS, raising=False)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{minio.endpoint}")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", minio.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", minio.secret_key)

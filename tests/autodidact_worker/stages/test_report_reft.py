@@ -4,11 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from autodidact_contract.api import kinds
+from autodidact_contract.stages.report import Report
 from autodidact_worker.report import recipes, text
 from autodidact_worker.report.page import MAX_BYTES
 from autodidact_worker.report.reft.figures import collect
 from autodidact_worker.report.reft.headline import headline, warnings
 from autodidact_worker.report.shares import Paired, paired
+from autodidact_worker.runtime.errors import UserError
+from autodidact_worker.runtime.frame import Context
 from autodidact_worker.stages import report
 from support.reft_report_inputs import BASELINES, ReftRun, sample, whole
 from support.report_inputs import Run
@@ -44,7 +48,7 @@ def _arm(run: ReftRun, arm: str, right: str, votes: tuple[str, ...] = ()) -> Non
 def html(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of a whole run."""
     folder = tmp_path_factory.mktemp("whole")
-    return make(folder, whole(folder / "inputs").inputs, title="chains")
+    return make(folder, whole(folder / "inputs").inputs, title="chains", kind=kinds.REFT)
 
 
 def test_page_is_offline_and_well_formed(html: str) -> None:
@@ -81,7 +85,7 @@ def test_accuracies_of_four_questions(tmp_path: Path) -> None:
     assert reft.reasons == {"ok": 15, "no-trigger": 1}
     pair = reft.against(warm_up, "greedy")
     assert pair == Paired(both=1, only_ours=2, only_theirs=0, neither=1)
-    html = make(tmp_path / "page", run.inputs)
+    html = make(tmp_path / "page", run.inputs, kind=kinds.REFT)
     # Wilson of 3 of 4: 0.3006 to 0.9544.
     assert cells(html, r"ReFT \(PPO\)")[0] == "75.0 %30.1 % to 95.4 %"
     assert cells(html, r"ReFT \(PPO\)")[3].startswith("+50.0")
@@ -193,7 +197,7 @@ def test_a_beginning_of_a_run_has_a_page(tmp_path: Path, count: int) -> None:
     """A run that ended early has a whole page with the stages that it finished."""
     run = whole(tmp_path / "inputs", 4)
     some = run.only(*list(run.stages)[:count])
-    page = Page(make(tmp_path, some))
+    page = Page(make(tmp_path, some, kind=kinds.REFT))
     assert page.open == []
     assert all(name in "".join(page.text) for name in some)
 
@@ -202,21 +206,31 @@ def test_stages_are_in_the_order_of_the_run(tmp_path: Path) -> None:
     """No stage stands before one that it was made of, whatever the order of the inputs."""
     run = whole(tmp_path, 4, algorithm="grpo")
     shuffled = dict(sorted(run.inputs.items(), reverse=True))
-    order = recipes.tell(shuffled).order
+    order = recipes.tell(kinds.REFT, shuffled).order
     assert sorted(order) == sorted(run.stages)
     for name, stage in run.stages.items():
         made_of = [maker for maker in stage.inputs.values() if maker in run.stages]
         assert all(order.index(maker) < order.index(name) for maker in made_of), name
 
 
-def test_kind_of_run_shows_in_its_stages(tmp_path: Path) -> None:
-    """SFT alone is a Self-Rewarding run, with questions a ReFT run; nothing at all is neither."""
+def test_kind_of_run_is_told(tmp_path: Path) -> None:
+    """The run's kind decides, whatever stages there are; of no stage there is nothing to tell."""
     mixed = whole(tmp_path / "reft", 4).only("prepare-train", "train-sft")
     alone = Run(tmp_path)
     alone.training("train-sft")
-    assert recipes.tell(mixed).template == "reft.html.j2"
-    assert recipes.tell(alone.inputs).template == "selfreward.html.j2"
-    assert recipes.tell({}).headline == ("No stage of the run was finished.",)
+    for inputs in (mixed, alone.inputs):
+        assert recipes.tell(kinds.REFT, inputs).template == "reft.html.j2"
+        assert recipes.tell(kinds.SELF_REWARD, inputs).template == "selfreward.html.j2"
+    for kind in kinds.KINDS:
+        assert recipes.tell(kind, {}).headline == ("No stage of the run was finished.",)
+
+
+def test_a_report_by_hand_asks_for_the_kind(tmp_path: Path) -> None:
+    """Nothing is guessed: without a kind, or with an unknown one, the message names those known."""
+    for kind in ("", "StarRun"):
+        context = Context(config=Report(title="x"), inputs={}, out=tmp_path, run_kind=kind)
+        with pytest.raises(UserError, match="SelfRewardRun, ReFTRun with --run-kind"):
+            report.run(context)
 
 
 def test_lineage_and_settings(html: str) -> None:
@@ -236,7 +250,7 @@ def test_overlap_is_said(tmp_path: Path) -> None:
     _arm(run, "warm-up", "++--")
     [told] = warnings(collect(run.inputs, looked=0))
     assert told.startswith("3 of 4 test questions are in the training split as well: ")
-    html = make(tmp_path, run.inputs)
+    html = make(tmp_path, run.inputs, kind=kinds.REFT)
     assert '<p class="warning">3 of 4 test questions' in html
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["overlap"] == 3
 
@@ -273,7 +287,7 @@ def test_hostile_answers_stay_text(tmp_path: Path) -> None:
     for arm in ("warm-up", "ppo"):
         row = sample(HOSTILE, -1, HOSTILE, HOSTILE, text=f"{HOSTILE}\u202e\x00")
         run.answer(arm, [row])
-    html = make(tmp_path, run.inputs, title=HOSTILE)
+    html = make(tmp_path, run.inputs, title=HOSTILE, kind=kinds.REFT)
     page = Page(html)
     assert not page.tags & {"script", "img"}
     assert (page.handlers, page.open) == ([], [])
@@ -291,7 +305,7 @@ def test_long_answers_keep_the_page_small(tmp_path: Path) -> None:
             for index in range(-1, 3)
         ]
         run.answer(arm, rows_of)
-    html = make(tmp_path, run.inputs)
+    html = make(tmp_path, run.inputs, kind=kinds.REFT)
     assert f"1{NARROW}198{NARROW}800 more characters" in html
     assert len(html.encode()) < MAX_BYTES / 4
 
@@ -307,13 +321,13 @@ def test_only_what_is_shown_is_fetched() -> None:
 def test_page_needs_no_more_than_it_asks_for(tmp_path: Path) -> None:
     """Without the files that are not wanted the page is the same."""
     run = whole(tmp_path / "inputs", 130)
-    before = make(tmp_path / "before", run.inputs)
+    before = make(tmp_path / "before", run.inputs, kind=kinds.REFT)
     for artifact in run.inputs.values():
         for file in artifact.path.iterdir():
             if not report.wanted(file.name):
                 file.unlink()
     assert not (run.inputs["sample-test-ppo"].path / "samples-00001.jsonl").exists()
-    assert make(tmp_path / "after", run.inputs) == before
+    assert make(tmp_path / "after", run.inputs, kind=kinds.REFT) == before
 
 
 def test_unreadable_rows_are_noted(tmp_path: Path) -> None:
@@ -322,7 +336,7 @@ def test_unreadable_rows_are_noted(tmp_path: Path) -> None:
     (run.inputs["evaluate-sft"].path / "verdicts-00000.jsonl").write_text("{}\n")
     (run.inputs["train-reft"].path / "training_log.jsonl").write_text("loss\n")
     (run.inputs["sample-test-ppo"].path / "samples-00000.jsonl").unlink()
-    html = make(tmp_path, run.inputs)
+    html = make(tmp_path, run.inputs, kind=kinds.REFT)
     assert "verdicts-00000.jsonl line 1" in html
     assert "train-reft: its training log cannot be read" in html
     assert "sample-test-ppo: samples-00000.jsonl is missing" in html
@@ -332,7 +346,7 @@ def test_unreadable_rows_are_noted(tmp_path: Path) -> None:
 def test_summary_has_arms_and_paired_tests(tmp_path: Path) -> None:
     """Programs find accuracies with intervals, counts and paired tests, and no text of a model."""
     run = whole(tmp_path / "inputs", 16, algorithm="grpo")
-    make(tmp_path, run.inputs)
+    make(tmp_path, run.inputs, kind=kinds.REFT)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert [arm["name"] for arm in summary["arms"]] == ["warm-up", *BASELINES, "grpo"]
     arm = summary["arms"][-1]

@@ -14,7 +14,7 @@ import pytest
 from autodidact_store import open_store
 from support.deployed import House, Place
 from support.rights import RULE, missing
-from support.scripted_pods import ScriptedStages, playing
+from support.scripted_stages import ScriptedStages, playing
 from tools import auditing
 from tools.cluster.control_plane import Cluster, Options
 from tools.installation import BUCKET, NODE, Installation
@@ -64,7 +64,7 @@ def house() -> Iterator[House]:
         values["store"] = {"sts": {"enabled": True, "renewSeconds": 5}}
         installed = Installation(cluster=cluster, values=values).install()
         store = open_store(f"s3://{BUCKET}", installed.store_environment())
-        stages = ScriptedStages(store)
+        stages = ScriptedStages(store=store)
         with playing(cluster, stages, "scripted"):
             yield House(installed=installed, node=node, stages=stages)
         assert not missing(cluster), "the operator lacks a right that it needs"

@@ -11,7 +11,7 @@ import yaml
 
 from support import manifests
 from support.deployed import Place, message, why
-from support.scripted_pods import Figures
+from support.scripted_stages import Figures
 from tools.paths import AUTODIDACT
 
 PARENT = "parent"

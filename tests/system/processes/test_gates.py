@@ -4,7 +4,7 @@ import pytest
 
 from support import manifests
 from support.deployed import Place
-from support.scripted_pods import Figures
+from support.scripted_stages import Figures
 
 GATES = [
     pytest.param(

@@ -7,7 +7,7 @@ import pytest
 
 from support import manifests
 from support.deployed import Place, conditions
-from support.scripted_pods import Figures
+from support.scripted_stages import Figures
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from autodidact_operator.cluster import labels
 from support import manifests
 from support.deployed import Place, message, why
-from support.scripted_pods import refusing
+from support.scripted_stages import refusing
 from tools.cluster.outcomes import Outcome
 from tools.cluster.waiting import eventually
 

@@ -134,7 +134,7 @@ async def started(
             operator.wait_until(lambda: _is_ready(installed.port))
             async with (
                 cluster.api("bench") as api,
-                ScriptedNode(api, stages, report_running=not load),
+                ScriptedNode(api, stages.play, report_running=not load),
             ):
                 plane = Plane(cluster=cluster, api=api, operator=psutil.Process(operator.pid))
                 plane.sample()

@@ -1,7 +1,7 @@
 """How prompts become completions, whatever samples: the one interface of all engines.
 
-An engine is a module here with a ``Generator``; which one a stage gets is the ComputeProfile's, by
-``AUTODIDACT_ENGINE``. Nothing but ``load`` knows their names. A sample depends on the seed key and
+An engine is a module here that is called as in ``environment.ENGINES`` and has a function ``load``;
+which one a stage gets is the ComputeProfile's, by ``AUTODIDACT_ENGINE``. A sample depends on the seed key and
 the index of its own alone, never on other requests, so that any number of shards makes the same
 artifact; how well an engine keeps that is said in its module. The engine is not part of a stage's
 key: another one draws other samples of the same distribution, and whoever asks for an artifact that
@@ -10,6 +10,7 @@ own, which judges and nothing else.
 """
 
 import hashlib
+import importlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from autodidact_contract.environment import DEFAULT_ENGINE, ENGINE, ENGINES
 from autodidact_contract.stages.base import Sampling
 from autodidact_worker.models import loading
 from autodidact_worker.runtime.errors import StoppedError, UserError
@@ -234,23 +236,14 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Generator:
         UserError: ``InvalidEngine``, ``InvalidModel``, or what the engine says of its server.
         StageError: A server is not there now, or does not serve the model.
     """
-    name = environ.get("AUTODIDACT_ENGINE") or "transformers"
+    name = environ.get(ENGINE) or DEFAULT_ENGINE
+    if name not in ENGINES:
+        known = f"{', '.join(ENGINES[:-1])} or {ENGINES[-1]}"
+        raise UserError("InvalidEngine", f"{ENGINE} is {name!r}, not {known}")
     # Imported late: an image has the libraries of its own engine alone.
-    if name == "transformers":
-        from autodidact_worker.generation.transformers import TransformersGenerator  # noqa: PLC0415
-
-        return TransformersGenerator.load(path)
-    if name == "vllm":
-        from autodidact_worker.generation.vllm import VllmGenerator  # noqa: PLC0415
-
-        return VllmGenerator.load(path)
-    if name == "openai":
-        from autodidact_worker.generation.openai import OpenAIGenerator  # noqa: PLC0415
-
-        return OpenAIGenerator.load(path, environ)
-    raise UserError(
-        "InvalidEngine", f"AUTODIDACT_ENGINE is {name!r}, not transformers, vllm or openai"
-    )
+    engine: Any = importlib.import_module(f"{__name__}.{name}")
+    made: Generator = engine.load(path, environ)
+    return made
 
 
 def _row_key(seed: str, sample: int) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from autodidact_contract.environment import SOURCE_CREDENTIALS
 from autodidact_contract.stages.base import Sampling, Server
 from autodidact_worker.generation import Completion, Generator, Row
 from autodidact_worker.generation.server import (
@@ -24,7 +25,6 @@ from autodidact_worker.generation.server import (
     at_once,
     mounted_key,
 )
-from autodidact_worker.intake.sources import CREDENTIALS
 from autodidact_worker.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class ChatGenerator(Generator):
         Raises:
             UserError: ``InvalidSecret``.
         """
-        return cls(server, mounted_key(environ.get(CREDENTIALS), _KEPT_IN))
+        return cls(server, mounted_key(environ.get(SOURCE_CREDENTIALS), _KEPT_IN))
 
     def _tokens(self, prompt: str) -> list[int]:  # noqa: ARG002 - the server alone knows
         return []

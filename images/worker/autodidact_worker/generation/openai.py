@@ -32,6 +32,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from autodidact_contract import environment
 from autodidact_contract.stages.base import Sampling
 from autodidact_worker.generation import Completion, Generator, Row
 from autodidact_worker.generation.server import (
@@ -127,16 +128,16 @@ class OpenAIGenerator(Generator):
             UserError: ``InvalidEngine``, ``InvalidSecret``, ``EngineDenied``, ``InvalidModel``.
             StageError: ``EngineUnavailable``, ``ModelNotServed``.
         """
-        url = environ.get("AUTODIDACT_ENGINE_URL", "")
+        url = environ.get(environment.ENGINE_URL, "")
         if not url.startswith(("http://", "https://")):
             raise UserError(
                 "InvalidEngine",
-                f"AUTODIDACT_ENGINE_URL is {url!r}; engine openai needs engineUrl in the "
+                f"{environment.ENGINE_URL} is {url!r}; engine openai needs engineUrl in the "
                 "ComputeProfile, for example http://vllm.models:8000/v1",
             )
         description = loading.describe(path)
         tokenizer = loading.load_tokenizer(path)
-        key = mounted_key(environ.get("AUTODIDACT_ENGINE_CREDENTIALS"), _KEPT_IN)
+        key = mounted_key(environ.get(environment.ENGINE_CREDENTIALS), _KEPT_IN)
         server = Connection(url, key, kind="Engine", answer_s=ANSWER_S)
         limits = (_served(server, path.name), loading.context_tokens(description))
         context = min((limit for limit in limits if limit is not None), default=None)
@@ -304,3 +305,8 @@ def _denied(server: Connection, error: RefusedError) -> UserError:
         "EngineDenied",
         f"{server.url} refuses the key: {error}; put a valid one into {KEY_FILE} of {_KEPT_IN}",
     )
+
+
+def load(path: Path, environ: Mapping[str, str]) -> OpenAIGenerator:
+    """Returns a generator of this engine, see ``generation.load``."""
+    return OpenAIGenerator.load(path, environ)

@@ -8,7 +8,7 @@ from one call's requests in a fixed order, and callers pass the requests of one 
 """
 
 from collections.abc import Generator as Stream
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -167,3 +167,8 @@ def _mix(value: torch.Tensor) -> torch.Tensor:
     value = ((value ^ (value >> 16)) * 0x85EBCA6B) & _MASK
     value = ((value ^ (value >> 13)) * 0xC2B2AE35) & _MASK
     return value ^ (value >> 16)
+
+
+def load(path: Path, _: Mapping[str, str]) -> TransformersGenerator:
+    """Returns a generator of this engine, see ``generation.load``."""
+    return TransformersGenerator.load(path)

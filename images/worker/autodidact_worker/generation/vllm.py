@@ -12,7 +12,7 @@ their memory.
 """
 
 from collections.abc import Generator as Stream
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +103,8 @@ def _open(path: Path) -> VllmGenerator:
     limits = (loading.context_tokens(description), llm.model_config.max_model_len)
     context = min(limit for limit in limits if limit is not None)
     return VllmGenerator(llm, tokenizer, context, loading.stop_ids(description, tokenizer))
+
+
+def load(path: Path, _: Mapping[str, str]) -> VllmGenerator:
+    """Returns a generator of this engine, see ``generation.load``."""
+    return VllmGenerator.load(path)

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote
 
 from autodidact_contract.artifacts import File
+from autodidact_contract.environment import SOURCE_CREDENTIALS, STORE_CREDENTIALS
 from autodidact_store.errors import InvalidNameError, NotFoundError
 from autodidact_store.keys import check_key
 from autodidact_store.opening import open_store
@@ -27,8 +28,6 @@ from autodidact_worker.intake import model_files
 from autodidact_worker.runtime.errors import StageError, StoppedError, UserError
 
 log = logging.getLogger(__name__)
-
-CREDENTIALS = "AUTODIDACT_SOURCE_CREDENTIALS"
 
 _HUB = re.compile(r"(?P<data>datasets/)?(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+?))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -253,7 +252,7 @@ def _objects(rest: str, store: Any, stopping: Callable[[], bool]) -> Objects:
         raise UserError("SourceNotFound", f"{where}: there is nothing; correct the uri")
     for name in sizes:
         _check_name(where, prefix + name)
-    shared = home.startswith("s3://") and CREDENTIALS not in os.environ
+    shared = home.startswith("s3://") and SOURCE_CREDENTIALS not in os.environ
     return Objects(store=source, prefix=prefix, shared=shared, stopping=stopping, sizes=sizes)
 
 
@@ -270,9 +269,9 @@ def _check_name(where: str, key: str) -> None:
 def _environment() -> dict[str, str]:
     """The environment with the source's own credentials in place of the store's, if there are."""
     environ = dict(os.environ)
-    folder = environ.get(CREDENTIALS)
+    folder = environ.get(SOURCE_CREDENTIALS)
     if folder:
-        environ["AUTODIDACT_STORE_CREDENTIALS"] = folder
+        environ[STORE_CREDENTIALS] = folder
         endpoint = Path(folder) / "endpoint"
         if endpoint.exists():
             environ["AWS_ENDPOINT_URL_S3"] = endpoint.read_text().strip()
@@ -392,7 +391,7 @@ def _unavailable(uri: str, error: Exception) -> StageError:
 
 
 def _token() -> str | bool:
-    path = Path(os.environ.get(CREDENTIALS, "/nonexistent")) / "token"
+    path = Path(os.environ.get(SOURCE_CREDENTIALS, "/nonexistent")) / "token"
     # False: never a token that happens to lie on this machine.
     return path.read_text().strip() if path.is_file() else False
 

@@ -1,26 +1,22 @@
-"""The kinds of run that have a report. Which one it is shows in the stages that are there."""
+"""What a run's report tells, by the kind of the run."""
 
-from collections.abc import Callable, Mapping
+import importlib
+from collections.abc import Mapping
 
-from autodidact_worker.report import reft, selfreward
+from autodidact_contract.api.kinds import Kind
 from autodidact_worker.report.story import Story
 from autodidact_worker.runtime.frame import InputArtifact
 
-Tell = Callable[[Mapping[str, InputArtifact]], Story]
 
-_RECIPES: tuple[tuple[frozenset[str], Tell], ...] = (
-    (selfreward.KINDS, selfreward.tell),
-    (reft.KINDS, reft.tell),
-    (frozenset({"train-sft"}), selfreward.tell),
-)
-"""Kinds of stages that tell a recipe, and its teller. The order counts: a SelfRewardRun may sample
-answers to questions as a ReFTRun does, and both begin with SFT."""
+def tell(kind: Kind, inputs: Mapping[str, InputArtifact]) -> Story:
+    """Returns what the finished stages of a run have to tell.
 
-
-def tell(inputs: Mapping[str, InputArtifact]) -> Story:
-    """Returns what the finished stages of a run have to tell."""
-    kinds = {artifact.kind for artifact in inputs.values()}
-    for known, teller in _RECIPES:
-        if kinds & known:
-            return teller(inputs)
-    return Story()
+    Args:
+        kind: The run's kind; its ``report`` is a package beside this module.
+        inputs: The finished stages by name.
+    """
+    if not inputs:
+        return Story()
+    recipe = importlib.import_module(f"{__package__}.{kind.report}")
+    story: Story = recipe.tell(inputs)
+    return story

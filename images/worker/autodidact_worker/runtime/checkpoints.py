@@ -21,6 +21,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from autodidact_contract import environment
 from autodidact_contract.artifacts import checkpoint_prefix
 from autodidact_contract.base import Schema, canonical_json
 
@@ -123,7 +124,7 @@ class Interval:
     """The time between two checkpoints, ``AUTODIDACT_CHECKPOINT_SECONDS``; it starts now."""
 
     def __init__(self) -> None:
-        self._seconds = float(os.environ.get("AUTODIDACT_CHECKPOINT_SECONDS", "600"))
+        self._seconds = float(os.environ.get(environment.CHECKPOINT_SECONDS, "600"))
         self.restart()
 
     def restart(self) -> None:

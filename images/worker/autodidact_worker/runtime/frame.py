@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from autodidact_contract.artifacts import Artifact, File, Manifest, Mean, stage_key
+from autodidact_contract.environment import ENGINES
 from autodidact_contract.stages.base import StageConfig
 from autodidact_contract.stages.registry import SHARDED
 from autodidact_contract.stages.training import Training
@@ -37,8 +38,7 @@ POLL_S = 1.0
 
 LIBRARIES = (
     "torch",
-    "transformers",
-    "vllm",
+    *ENGINES,
     "trl",
     "deepspeed",
     "accelerate",
@@ -98,6 +98,7 @@ class Context:
         store: For checkpoints of long training; None when run by hand.
         namespace: As above.
         key: Key of the output, for checkpoints.
+        run_kind: Kind of the run that the stage is of; empty where it is run by hand for none.
     """
 
     config: Any
@@ -111,6 +112,7 @@ class Context:
     store: Any = None
     namespace: str = ""
     key: str = ""
+    run_kind: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +214,7 @@ def _run_stage(
             store=worker.store,
             namespace=namespace,
             key=key,
+            run_kind=task.run.kind,
             **place,
         )
         with clock("work"):

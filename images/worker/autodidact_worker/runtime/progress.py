@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
+from autodidact_contract import environment
 from autodidact_contract.base import canonical_json
 from autodidact_contract.task import Progress
 
@@ -116,10 +117,10 @@ def appender(path: Path) -> Send:
 
 def from_environment(environ: Mapping[str, str]) -> Send | None:
     """Returns the sender that the environment asks for: a URL, else a file, else none."""
-    token = environ.get("AUTODIDACT_TOKEN_FILE")
-    if url := environ.get("AUTODIDACT_PROGRESS_URL"):
+    token = environ.get(environment.TOKEN_FILE)
+    if url := environ.get(environment.PROGRESS_URL):
         return poster(url, Path(token) if token else None)
-    if path := environ.get("AUTODIDACT_PROGRESS_FILE"):
+    if path := environ.get(environment.PROGRESS_FILE):
         return appender(Path(path))
     return None
 
@@ -127,7 +128,7 @@ def from_environment(environ: Mapping[str, str]) -> Send | None:
 def interval(environ: Mapping[str, str]) -> float:
     """Returns the shortest time between two reports, in seconds (AUTODIDACT_PROGRESS_INTERVAL)."""
     try:
-        return max(0.1, float(environ.get("AUTODIDACT_PROGRESS_INTERVAL", INTERVAL_S)))
+        return max(0.1, float(environ.get(environment.PROGRESS_INTERVAL, INTERVAL_S)))
     except ValueError:
         return INTERVAL_S
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, get_args
 
+from autodidact_contract import environment
 from autodidact_worker.runtime.errors import StageError, UserError
 from autodidact_worker.sandbox import probe, processors, trees
 from autodidact_worker.sandbox.runner import ENDINGS, LENGTH, RESULT, Limits, receive
@@ -120,7 +121,7 @@ class Sandbox:
             folder: Where temporary directories go; by default the system's place for them.
         """
         if required is None:
-            required = os.environ.get("AUTODIDACT_SANDBOX") == "required"
+            required = os.environ.get(environment.SANDBOX) == "required"
         self.layers = Layers()
         self._limits = limits
         self._required = required

@@ -2,9 +2,11 @@
 
 import re
 
+from autodidact_contract.api.kinds import BY_KIND
 from autodidact_contract.base import canonical_json
 from autodidact_contract.stages.report import Report
 from autodidact_worker.report import origin, page, recipes
+from autodidact_worker.runtime.errors import UserError
 from autodidact_worker.runtime.frame import Context, Output
 
 _WANTED = re.compile(
@@ -25,7 +27,13 @@ def run(context: Context) -> Output:
     Inputs: every finished stage but imports, under its stage name; any of them may be missing.
     """
     config: Report = context.config
-    story = recipes.tell(context.inputs)
+    if context.run_kind not in BY_KIND:
+        raise UserError(
+            "InvalidTask",
+            f"there is no report of a run of kind {context.run_kind!r}; by hand, name one of "
+            f"{', '.join(BY_KIND)} with --run-kind",
+        )
+    story = recipes.tell(BY_KIND[context.run_kind], context.inputs)
     lineage = origin.lineage(context.inputs, story.order)
     settings = origin.settings(context.inputs, story.order)
     html = page.render(config.title, config.seed, story, lineage, settings)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from autodidact_contract import environment
 from autodidact_worker.runtime.errors import UserError
 
 _ALONE = {
@@ -50,17 +51,17 @@ class Layout:
             UserError: ``WrongWorldSize``: they contradict each other.
         """
         world = int(os.environ.get("WORLD_SIZE", "1"))
-        asked = int(os.environ.get("AUTODIDACT_WORLD_SIZE", world))
-        engine = os.environ.get("AUTODIDACT_DEEPSPEED", "none")
+        asked = int(os.environ.get(environment.WORLD_SIZE, world))
+        engine = os.environ.get(environment.DEEPSPEED, "none")
         if asked != world:
             raise UserError(
                 "WrongWorldSize",
                 f"the stage asks for {asked} processes but {world} were started; start it with "
                 "torchrun on every node",
             )
-        if engine not in {"none", "zero2", "zero3"}:
+        if engine not in environment.DEEPSPEEDS:
             raise UserError(
-                "InvalidEngine", f"AUTODIDACT_DEEPSPEED is {engine!r}, not none, zero2 or zero3"
+                "InvalidEngine", f"{environment.DEEPSPEED} is {engine!r}, not none, zero2 or zero3"
             )
         return cls(world=world, rank=int(os.environ.get("RANK", "0")), engine=engine)
 

@@ -9,6 +9,7 @@ alone, once for each finished model.
 from dataclasses import replace
 
 from autodidact_contract import stages as s
+from autodidact_contract.api import kinds
 from autodidact_contract.api.reft import Grpo, Ppo, ReFTSpec
 from autodidact_contract.api.training import TrainingFields
 from autodidact_operator.plan.graphs.parts import IMPORT, gate, imports, report, sampling, training
@@ -47,7 +48,7 @@ def graph(spec: ReFTSpec, salt: str) -> Graph:
     if spec.reranker.enabled:
         stages.append(_reranker(spec))
         stages += [_rerank(spec, name) for name in models]
-    stages.append(report(spec, "ReFT run", stages, 1))
+    stages.append(report(spec, kinds.REFT.title, stages, 1))
     return Graph(
         stages=tuple(stages),
         models={1: WARM_UP, 2: REFT},
@@ -183,8 +184,6 @@ def _training_stage(
         job=name,
         iteration=iteration,
         inputs={"questions": "prepare-train", "validation": "prepare-validation", **inputs},
-        compute="train",
-        training=True,
         checks=(*checks, *_sandbox_checks(spec)),
     )
 
@@ -353,7 +352,6 @@ def _sample(
         job=name,
         iteration=1,
         inputs={"model": model, "questions": f"prepare-{split}"},
-        compute="generate",
         shards=spec.shards,
         checks=_sandbox_checks(spec),
     )
@@ -371,7 +369,7 @@ def _evaluate(spec: ReFTSpec, name: str, model: str) -> list[Stage]:
     if spec.shards == 1:
         # Counting votes is no work: where one pod has all the samples, it does that as well.
         sample = replace(sample, job=evaluate.job)
-        evaluate = replace(evaluate, compute=sample.compute)
+        evaluate = replace(evaluate, job_compute=sample.compute)
     return [replace(stage, iteration=_iteration(name)) for stage in (sample, evaluate)]
 
 
@@ -383,8 +381,6 @@ def _reranker(spec: ReFTSpec) -> Stage:
         job="train-reranker",
         iteration=1,
         inputs={"model": start, "samples": "sample-train"},
-        compute="train",
-        training=True,
     )
 
 
@@ -397,6 +393,5 @@ def _rerank(spec: ReFTSpec, name: str) -> Stage:
         job="rerank" if spec.shards == 1 else f"rerank-{name}",
         iteration=1,
         inputs={"samples": f"sample-test-{name}", "reranker": "train-reranker"},
-        compute="generate",
         shards=spec.shards,
     )

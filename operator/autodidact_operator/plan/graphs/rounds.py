@@ -116,7 +116,6 @@ class Rounds:
             job=self._job(name, t),
             iteration=t,
             inputs=inputs,
-            compute="generate",
             shards=self.spec.shards,
         )
 
@@ -162,7 +161,6 @@ class Rounds:
             iteration=t,
             inputs={"model": writer, "instructions": self.start.instructions, **earlier},
             after=self._after(t),
-            compute="generate",
         )
 
     def _replies(self, t: int, name: str = "generate-responses", by: int | None = None) -> Stage:
@@ -297,8 +295,6 @@ class Rounds:
             job=f"train-dpo-{t}",
             iteration=t,
             inputs=inputs,
-            compute="train",
-            training=True,
             secret=secret,
         )
 
@@ -348,7 +344,6 @@ class Rounds:
                 **met,
                 **referee.inputs,
             },
-            compute="generate",
             shards=self.spec.shards,
             checks=gates.evaluation(self.spec, t),
             secret=referee.secret,

@@ -212,7 +212,6 @@ def _judged(spec: SelfRewardSpec) -> list[Stage]:
         ),
         job="judge-ranked",
         inputs={"model": BASELINE, "ranked": "build-ranked"},
-        compute="generate",
         shards=spec.shards,
     )
     build = Stage(
@@ -250,6 +249,4 @@ def sft(spec: SelfRewardSpec, name: str, inputs: dict[str, str], iteration: int 
         job=name,
         iteration=iteration,
         inputs={"model": "import-model", **inputs},
-        compute="train",
-        training=True,
     )

@@ -4,6 +4,7 @@ What comes before M1 is in ``seeding``, what leads from one model to the next in
 what stops a run in ``health``.
 """
 
+from autodidact_contract.api import kinds
 from autodidact_contract.api.selfreward import SelfRewardSpec
 from autodidact_operator.plan.graphs.parts import report
 from autodidact_operator.plan.graphs.rounds import Rounds
@@ -23,7 +24,7 @@ def graph(spec: SelfRewardSpec, salt: str, origin: str = "") -> Graph:
     stages = [*rounds.start.stages, *rounds.questions(), rounds.evaluation(0)]
     for t in range(1, spec.iterations + 1):
         stages += rounds.stages(t)
-    stages.append(report(spec, "Self-Rewarding run", stages, spec.iterations))
+    stages.append(report(spec, kinds.SELF_REWARD.title, stages, spec.iterations))
     return Graph(
         stages=tuple(stages),
         models={t: rounds.model(t) for t in range(1, spec.iterations + 2)},

@@ -10,20 +10,6 @@ from autodidact_worker.report.reft.headline import headline, names, warnings
 from autodidact_worker.report.story import SAMPLES, Story
 from autodidact_worker.runtime.frame import InputArtifact
 
-KINDS = frozenset(
-    {
-        "prepare-questions",
-        "train-ppo",
-        "train-grpo",
-        "train-online-st",
-        "train-reranker",
-        "sample",
-        "build-self-training",
-        "evaluate-answers",
-        "rerank-answers",
-    }
-)
-
 
 def tell(inputs: Mapping[str, InputArtifact]) -> Story:
     """Returns what the finished stages of a ReFT run have to tell."""

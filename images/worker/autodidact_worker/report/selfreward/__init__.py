@@ -10,19 +10,6 @@ from autodidact_worker.report.selfreward.headline import headline
 from autodidact_worker.report.story import SAMPLES, Story
 from autodidact_worker.runtime.frame import InputArtifact
 
-KINDS = frozenset(
-    {
-        "generate-prompts",
-        "generate-responses",
-        "judge",
-        "implicit-reward",
-        "build-pairs",
-        "build-positives",
-        "train-dpo",
-        "evaluate",
-    }
-)
-
 
 def tell(inputs: Mapping[str, InputArtifact]) -> Story:
     """Returns what the finished stages of a Self-Rewarding run have to tell."""
