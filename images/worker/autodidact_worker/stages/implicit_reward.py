@@ -56,7 +56,7 @@ def _log_probs(
     for number, replies in enumerate(parts):
         if context.stopping():
             raise StoppedError
-        encoded = [likelihood.encode(tokenizer, reply) for reply in replies]
+        encoded = [loading.encode(tokenizer, reply) for reply in replies]
         fits = [
             bool(reply) and (context_tokens is None or len(prompt) + len(reply) <= context_tokens)
             for prompt, reply in encoded
