@@ -62,14 +62,14 @@ def main(folder: Path) -> None:
 
     def run(name: str, config: Any, **more: Any) -> None:
         rank = f"-{layout.rank}" if layout.rank else ""
-        place = folder / f"{name}-{layout.engine}{rank}"
+        place = folder / f"{name}-{layout.deepspeed}{rank}"
         made = train(config, inputs, place, **more)
         (place / SAID).write_text(json.dumps([made.world_size, made.deepspeed]))
 
     for kind, config in TRAININGS.items():
         run(kind, config())
         unset_hf_deepspeed_config()  # or the next model would be in ZeRO-3's pieces when loaded
-    store = open_store(str(folder / f"store-{layout.engine}"))
+    store = open_store(str(folder / f"store-{layout.deepspeed}"))
     stop = online_stages.Stop(2)
     asked = stop.asked if layout.rank else lambda: False
     try:
@@ -79,7 +79,7 @@ def main(folder: Path) -> None:
     values, mask = online_stages.UNEVEN
     share = slice(layout.rank, None, layout.world)
     white = ppo.whiten(values[share], mask[share], lambda tensor: distributed.total(tensor, layout))
-    (folder / f"white-{layout.engine}-{layout.rank}.json").write_text(json.dumps(white.tolist()))
+    (folder / f"white-{layout.deepspeed}-{layout.rank}.json").write_text(json.dumps(white.tolist()))
 
 
 def train(config: Any, inputs: Mapping[str, Path], place: Path, **more: Any) -> Output:

@@ -10,8 +10,8 @@ import torch
 
 from autodidact_store import open_store
 from autodidact_store.errors import CorruptError
-from autodidact_worker.runtime import checkpoints
 from autodidact_worker.runtime.checkpoints import Checkpoints
+from autodidact_worker.training import state as state_files
 
 
 @pytest.fixture
@@ -106,16 +106,16 @@ def test_the_next_step_after_a_restart_is_bitwise_the_same(tmp_path: Path) -> No
     model, optimizer, scheduler = _training()
     for _ in range(3):
         _step(model, optimizer, scheduler)
-    checkpoints.save_state(tmp_path, model, optimizer, scheduler)
-    state = checkpoints.random_state()
+    state_files.save_state(tmp_path, model, optimizer, scheduler)
+    state = state_files.random_state()
     assert not [path for path in tmp_path.iterdir() if path.suffix in {".pt", ".pth", ".bin"}]
     _step(model, optimizer, scheduler)
     wanted = [p.detach().clone() for p in model.parameters()]
 
     model, optimizer, scheduler = _training()
-    checkpoints.load_model(tmp_path, model)
-    checkpoints.load_optimizer(tmp_path, optimizer, scheduler)
-    checkpoints.restore_random(state)
+    state_files.load_model(tmp_path, model)
+    state_files.load_optimizer(tmp_path, optimizer, scheduler)
+    state_files.restore_random(state)
     _step(model, optimizer, scheduler)
     found = list(model.parameters())
     assert all(torch.equal(a, b) for a, b in zip(wanted, found, strict=True))
@@ -124,14 +124,14 @@ def test_the_next_step_after_a_restart_is_bitwise_the_same(tmp_path: Path) -> No
 
 def test_every_generator_comes_back() -> None:
     """Python, NumPy and torch draw the same numbers again."""
-    state = checkpoints.random_state()
+    state = state_files.random_state()
 
     def draw() -> tuple[float, float, float]:
         return random.random(), np.random.rand(), float(torch.rand(1))
 
     first = draw()
     assert draw() != first
-    checkpoints.restore_random(state)
+    state_files.restore_random(state)
     assert draw() == first
 
 

@@ -8,11 +8,11 @@ from autodidact_contract.records import (
     Prompt,
 )
 from autodidact_worker.curation import prompts
+from autodidact_worker.curation.pools import Pools
 from autodidact_worker.generation import Completion
 from autodidact_worker.judging import rubrics
 from autodidact_worker.runtime import rows
 from autodidact_worker.runtime.errors import UserError
-from autodidact_worker.stages import generate_prompts
 from support.sampling_stages import prompts_config
 
 
@@ -32,7 +32,7 @@ def test_new_prompts_are_counted_and_differ(bench: Any, stages: dict[str, Any]) 
 
 def test_the_very_same_prompt_is_no_new_one() -> None:
     """Where ROUGE is to drop nothing, an exact duplicate is dropped all the same, and counted."""
-    pools = generate_prompts._Pools(
+    pools = Pools(
         config=prompts_config(max_rouge=1.0), seeds=[], generated=[], novelty=prompts.Novelty([])
     )
     for said in ("Say it.", "Say it!", "Say it."):

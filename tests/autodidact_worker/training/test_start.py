@@ -30,7 +30,7 @@ from autodidact_worker.runtime import rows
 from autodidact_worker.runtime.checkpoints import Checkpoints
 from autodidact_worker.runtime.errors import StoppedError, UserError
 from autodidact_worker.stages import train_dpo, train_sft
-from autodidact_worker.training import distributed, start, validation
+from autodidact_worker.training import distributed, schedule, start, validation
 from autodidact_worker.training.distributed import Layout
 from autodidact_worker.training.trainers import dpo, sft
 from autodidact_worker.training.trainers.measuring import Measuring
@@ -57,7 +57,7 @@ def rate(step: int, **changes: Any) -> float:
         "warmup_ratio": 0.0,
         **changes,
     }
-    return start.learning_rate(SimpleNamespace(**values), step, 11)  # type: ignore[arg-type]
+    return schedule.learning_rate(SimpleNamespace(**values), step, 11)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -113,17 +113,17 @@ def test_the_trainer_uses_our_rates(run: Run) -> None:
 def test_order_shows_every_row_once_an_epoch() -> None:
     """Two and a half epochs: each row twice or thrice, the same for the same seed."""
     lengths = [number % 7 + 1 for number in range(40)]
-    found = start.order(lengths, 2.5, 8, seed=0)
+    found = schedule.order(lengths, 2.5, 8, seed=0)
     assert len(found) == 100
     assert set(Counter(found).values()) == {2, 3}
-    assert found == start.order(lengths, 2.5, 8, seed=0)
-    assert found != start.order(lengths, 2.5, 8, seed=1)
+    assert found == schedule.order(lengths, 2.5, 8, seed=0)
+    assert found != schedule.order(lengths, 2.5, 8, seed=1)
 
 
 def test_order_puts_similar_lengths_together() -> None:
     """Of long and short rows, at most one full batch has both, and batches are not sorted."""
     lengths = [100 if number % 4 == 0 else 5 for number in range(320)]
-    found = start.order(lengths, 1, 16, seed=0)
+    found = schedule.order(lengths, 1, 16, seed=0)
     kinds = [{lengths[row] for row in found[i : i + 16]} for i in range(0, 320, 16)]
     assert sum(len(kind) == 2 for kind in kinds) <= 1
     assert kinds != sorted(kinds, key=max)
@@ -138,7 +138,7 @@ def test_batch_size_is_global(
 ) -> None:
     """Rows of a pass times passes times processes make the batch."""
     config: Any = SimpleNamespace(batch_size=batch, micro_batch_size=micro)
-    assert start.micro_batches(config, world) == wanted
+    assert schedule.micro_batches(config, world) == wanted
 
 
 @pytest.mark.parametrize(("batch", "micro", "world"), [(16, 3, 1), (16, None, 3), (2, None, 4)])
@@ -146,7 +146,7 @@ def test_batches_that_do_not_divide_are_refused(batch: int, micro: int | None, w
     """The sentence has all three numbers."""
     config: Any = SimpleNamespace(batch_size=batch, micro_batch_size=micro)
     with pytest.raises(UserError, match=f"batchSize {batch} is not a multiple of {world} "):
-        start.micro_batches(config, world)
+        schedule.micro_batches(config, world)
 
 
 def test_targets_end_in_the_end_token(llama: Path) -> None:
@@ -554,7 +554,7 @@ def test_wrong_layouts_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="not none, zero2 or zero3"):
         Layout.of_environment()
     monkeypatch.setenv("AUTODIDACT_DEEPSPEED", "zero3")
-    assert Layout.of_environment().engine == "zero3"
+    assert Layout.of_environment().deepspeed == "zero3"
 
 
 @pytest.mark.parametrize(
@@ -562,7 +562,7 @@ def test_wrong_layouts_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (Layout(world=2, gpu=False), 1, "2 processes were asked for, but accelerate has 1"),
         (Layout(world=1, gpu=False), 2, "1 processes were asked for, but accelerate has 2"),
-        (Layout(engine="zero3", gpu=False), 1, "DeepSpeedEngine was asked for, not Linear"),
+        (Layout(deepspeed="zero3", gpu=False), 1, "DeepSpeedEngine was asked for, not Linear"),
     ],
 )
 def test_silent_fallbacks_are_noticed(layout: Layout, processes: int, says: str) -> None:
@@ -583,9 +583,9 @@ def test_another_stage_of_zero_is_noticed() -> None:
             return 2
 
     engine = DeepSpeedEngine(1, 1)
-    distributed.check(engine, engine, {}, Layout(engine="zero2", gpu=False))
+    distributed.check(engine, engine, {}, Layout(deepspeed="zero2", gpu=False))
     with pytest.raises(UserError, match="zero3 was asked for, not ZeRO stage 2"):
-        distributed.check(engine, engine, {}, Layout(engine="zero3", gpu=False))
+        distributed.check(engine, engine, {}, Layout(deepspeed="zero3", gpu=False))
 
 
 def test_configs_are_trainings() -> None:

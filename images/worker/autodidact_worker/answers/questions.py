@@ -91,6 +91,26 @@ def check_lengths(lengths: dict[str, int], limit: int) -> None:
         )
 
 
+def check_proofs(bad: dict[str, str], rows: int, rules: Answers) -> None:
+    """Refuses training questions none of which has reasoning that leads to its answer.
+
+    Args:
+        bad: What is wrong with a question's reasoning, by its id.
+        rows: Number of all questions.
+        rules: By which they were graded.
+
+    Raises:
+        UserError: ``UnprovenReasoning``.
+    """
+    if len(bad) == rows:
+        raise UserError(
+            "UnprovenReasoning",
+            "no reasoning leads to its gold answer when it is read by the rules "
+            f"{rules.rules}: {named(bad)}; correct the data, or set reasoning and answers to what "
+            "it is",
+        )
+
+
 def seen(rows: Iterable[Problem], others: Iterable[Problem]) -> list[str]:
     """Returns the ids of the rows whose question is among the others, however spaced and cased."""
     known = {_normal(row.question) for row in others}

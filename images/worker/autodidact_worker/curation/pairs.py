@@ -11,16 +11,21 @@ paper is silent; ``tie_break`` decides. What its followers added is off unless t
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from statistics import pvariance
 from typing import Literal
 
+from autodidact_contract.artifacts import Mean
 from autodidact_contract.records import AnswerSample, Judged, Pair
 from autodidact_contract.stages.data import BuildPairs
 
 Drop = Literal["unscored", "truncated", "too-long", "tie", "gap", "identical"]
 DROPS: tuple[Drop, ...] = ("unscored", "truncated", "too-long", "tie", "gap", "identical")
 """Why a prompt gives no pair, in the order of the checks."""
+
+ANCHOR = "first-"
+"""How the ids of M1's replies begin: M(t)'s replies have the same ones without it."""
 
 _ROUNDING = 1e-9
 """By so much a mean of votes may miss the bound that it lies on."""
@@ -104,6 +109,66 @@ def agreement(ours: Sequence[Judged], theirs: Sequence[Judged]) -> float | None:
     if any(len(set(scores)) < 2 for scores in zip(*both, strict=True)) or len(both) < 2:
         return None
     return (float(kendalltau(*zip(*both, strict=True)).statistic) + 1) / 2
+
+
+class Pairs:
+    """The pairs so far, and the counts and means of them."""
+
+    def __init__(self, config: BuildPairs) -> None:
+        self.counts: Counter[str] = Counter(prompts=0, pairs=0, anchored=0)
+        self.counts["length-controlled"] = 0
+        self.counts.update({f"dropped-{reason}": 0 for reason in DROPS})
+        self._config = config
+        self._plain = config.model_copy(update={"rho": None, "max_chosen_length": None})
+        self._pairs: list[Pair] = []
+        self._scores: list[float] = []
+        self._agreements: list[float] = []
+
+    def add(self, replies: Sequence[Judged], anchors: Sequence[Judged]) -> None:
+        """Pairs the replies to one prompt."""
+        self.counts["prompts"] += 1
+        self._scores += [row.score for row in replies if row.score is not None]
+        found = pair(replies, self._config, anchors)
+        if not isinstance(found, Pair):
+            self.counts[f"dropped-{found}"] += 1
+            return
+        self._pairs.append(found)
+        self.counts["pairs"] += 1
+        self.counts["anchored"] += found.rejected_id.startswith(ANCHOR)
+        self.counts["length-controlled"] += found != pair(replies, self._plain, anchors)
+
+    def compare(self, ours: Sequence[Judged], theirs: Sequence[Judged]) -> None:
+        """Compares two models' scores of the replies to one prompt."""
+        found = agreement(ours, theirs)
+        self._agreements += [] if found is None else [found]
+        self.counts["undefined-agreement"] += found is None
+
+    def weighted(self) -> list[Pair]:
+        """Returns the pairs with the consistency of all prompts."""
+        share = _mean(self._agreements).value
+        return [
+            row.model_copy(update={"consistency": 1.0 if share is None else share})
+            for row in self._pairs
+        ]
+
+    def metrics(self) -> dict[str, Mean]:
+        """Returns the means."""
+        kept = self._pairs
+        found = {
+            "gap": _mean([row.chosen_score - row.rejected_score for row in kept]),
+            "chosenScore": _mean([row.chosen_score for row in kept]),
+            "rejectedScore": _mean([row.rejected_score for row in kept]),
+            "chosenLength": _mean([float(len(row.chosen)) for row in kept]),
+            "rejectedLength": _mean([float(len(row.rejected)) for row in kept]),
+            "score": _mean(self._scores),
+        }
+        if self._config.consistency:
+            found["consistency"] = _mean(self._agreements)
+        return found
+
+
+def _mean(values: Sequence[float]) -> Mean:
+    return Mean(total=sum(values), weight=float(len(values)))
 
 
 def _competing(

@@ -12,8 +12,11 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from autodidact_contract.artifacts import VOTES
-from autodidact_contract.records import Reason, Vote
+from autodidact_contract.records import Evaluation, Reason, Vote
+from autodidact_contract.stages.base import RUBRICS
+from autodidact_worker.judging import rubrics
 from autodidact_worker.judging.rubrics import Rubric, fill
+from autodidact_worker.runtime.errors import UserError
 
 Verdict = Literal["A", "B", "tie"]
 
@@ -89,6 +92,29 @@ def without_quotations(text: str) -> str:
         line if _QUOTED.fullmatch(line.strip()) else _QUOTED.sub("", line)
         for line in text.split("\n")
     )
+
+
+def check_score(row: Evaluation, name: str) -> None:
+    """Refuses a judgement that does not end in its score: the judge would learn the wrong one.
+
+    Args:
+        row: The judgement, of a rubric that is not known.
+        name: What the row is called in the error.
+
+    Raises:
+        UserError: ``InvalidData``.
+    """
+    votes = [
+        vote(rubrics.get(rubric), row.judgement, "stop", fractional=True) for rubric in RUBRICS
+    ]
+    scores = [one.score for one in votes if one.score is not None]
+    if row.score not in scores:
+        said = f"ends in the score {scores[0]:g}" if scores else "has no score that can be read"
+        raise UserError(
+            "InvalidData",
+            f"{name}: score is {row.score:g} but its judgement {said}; correct the row, or end the "
+            "judgement in its score as the rubric wants it",
+        )
 
 
 def mean_score(votes: Sequence[Vote], min_valid: int) -> float | None:

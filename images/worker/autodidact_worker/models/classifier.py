@@ -33,11 +33,8 @@ def encode(tokenizer: Any, sample: AnswerSample, limit: int) -> Encoded:
         sample: Prompt and text.
         limit: Tokens at most; what is more is cut off at the end.
     """
-    text = sample.text
-    if sample.finish == "stop":
-        text = loading.completion_text(tokenizer, text)
-    answer: list[int] = tokenizer(text, add_special_tokens=False).input_ids
-    ids = loading.prompt_ids(tokenizer, sample.prompt) + answer
+    prompt, answer = loading.encode(tokenizer, sample)
+    ids = prompt + answer
     return Encoded(ids[:limit], len(ids) > limit)
 
 

@@ -5,27 +5,9 @@ from typing import Any
 
 import torch
 
-from autodidact_contract.records import Response
-from autodidact_worker.models import loading
 from autodidact_worker.models.batches import BATCH_LOGITS, BATCH_TOKENS, by_length
+from autodidact_worker.models.loading import Tokens
 from autodidact_worker.models.policy import Policy, collate
-
-Tokens = tuple[list[int], list[int]]
-"""A prompt's and a reply's."""
-
-
-def encode(tokenizer: Any, reply: Response) -> Tokens:
-    """Returns a reply behind its prompt as training sees them; one that was cut has no end token.
-
-    Args:
-        tokenizer: Of the model.
-        reply: Its text is encoded again, which need not give the very tokens that were sampled.
-    """
-    text = reply.text
-    if reply.finish == "stop":
-        text = loading.completion_text(tokenizer, text)
-    answer: list[int] = tokenizer(text, add_special_tokens=False).input_ids
-    return loading.prompt_ids(tokenizer, reply.prompt), answer
 
 
 @torch.inference_mode()

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from autodidact_worker.intake import model_files
 from autodidact_worker.runtime.errors import UserError
@@ -236,6 +236,40 @@ def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
     ):
         return ids[:-1]
     return ids
+
+
+class Written(Protocol):
+    """A prompt and what a model wrote to it, such as a ``Response`` or an ``AnswerSample``."""
+
+    @property
+    def prompt(self) -> str:
+        """The user's text."""
+
+    @property
+    def text(self) -> str:
+        """What the model wrote."""
+
+    @property
+    def finish(self) -> str:
+        """``stop``: the model ended by itself; ``length``: it was cut."""
+
+
+Tokens = tuple[list[int], list[int]]
+"""A prompt's and a reply's."""
+
+
+def encode(tokenizer: Any, written: Written) -> Tokens:
+    """Returns a reply behind its prompt as training sees them; one that was cut has no end token.
+
+    Args:
+        tokenizer: Of the model.
+        written: Its text is encoded again, which need not give the very tokens that were sampled.
+    """
+    text = written.text
+    if written.finish == "stop":
+        text = completion_text(tokenizer, text)
+    reply: list[int] = tokenizer(text, add_special_tokens=False).input_ids
+    return prompt_ids(tokenizer, written.prompt), reply
 
 
 def stop_ids(model: Any, tokenizer: Any) -> list[int]:

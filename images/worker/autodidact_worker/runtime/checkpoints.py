@@ -5,32 +5,27 @@ only an attempt at the very same output finds them. ``marker.json`` is written l
 file with size and sha256: a folder without one is not a checkpoint. Older checkpoints go once a
 newer one is marked.
 
-``save_state`` and ``load_state`` are the files themselves for one process: safetensors and JSON,
-nothing pickled, and every bit comes back. DeepSpeed writes its own; see ``training``.
+What is in the files is the training's to say, see ``training.state``.
 """
 
-import json
 import logging
 import os
-import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field, ValidationError
 
 from autodidact_contract import environment
 from autodidact_contract.artifacts import checkpoint_prefix
 from autodidact_contract.base import Schema, canonical_json
+from autodidact_store import Store
 
 log = logging.getLogger(__name__)
 
 MARKER = "marker.json"
 MAX_MARKER_BYTES = 1 << 20
-
-MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 
 
 class Part(Schema):
@@ -57,11 +52,11 @@ class Checkpoints:
         prefix: Where they lie, ending in a slash.
     """
 
-    store: Any
+    store: Store
     prefix: str
 
     @classmethod
-    def of(cls, store: Any, namespace: str, kind: str, key: str) -> "Checkpoints":
+    def of(cls, store: Store, namespace: str, kind: str, key: str) -> "Checkpoints":
         """Returns the checkpoints of the stage output ``<kind>-<key>``."""
         return cls(store=store, prefix=checkpoint_prefix(namespace, kind, key))
 
@@ -135,97 +130,3 @@ class Interval:
     def over(self) -> bool:
         """Whether the next checkpoint is due."""
         return time.monotonic() - self._since >= self._seconds
-
-
-def save_state(folder: Path, model: Any, optimizer: Any, scheduler: Any = None) -> None:
-    """Writes weights, optimiser and schedule, if it has a state, to a folder."""
-    from safetensors.torch import save_file  # noqa: PLC0415 - torch takes seconds to import
-
-    weights = {name: tensor.detach().cpu() for name, tensor in _tensors(model)}
-    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / MODEL)
-    full = optimizer.state_dict()
-    tensors, values = {}, {}
-    for number, entries in full["state"].items():
-        for name, value in entries.items():
-            if hasattr(value, "contiguous"):
-                tensors[f"{number}.{name}"] = value.detach().cpu().contiguous()
-            else:
-                values[f"{number}.{name}"] = value
-    save_file(tensors, folder / OPTIMIZER)
-    state = {
-        "groups": full["param_groups"],
-        "values": values,
-        "scheduler": _plain(scheduler.state_dict()) if scheduler else None,
-    }
-    (folder / STATE).write_text(json.dumps(state))
-
-
-def load_model(folder: Path, model: Any) -> None:
-    """Puts a checkpoint's weights into a model of the same shape."""
-    import torch  # noqa: PLC0415 - as above
-    from safetensors.torch import load_file  # noqa: PLC0415
-
-    saved = load_file(folder / MODEL)
-    with torch.no_grad():
-        for name, tensor in _tensors(model):
-            tensor.copy_(saved[name])
-
-
-def load_optimizer(folder: Path, optimizer: Any, scheduler: Any = None) -> None:
-    """Puts a checkpoint's moments, and position in the schedule, back."""
-    from safetensors.torch import load_file  # noqa: PLC0415 - as above
-
-    state = json.loads((folder / STATE).read_text())
-    entries: dict[int, dict[str, Any]] = {}
-    for name, value in (*load_file(folder / OPTIMIZER).items(), *state["values"].items()):
-        number, _, entry = name.partition(".")
-        entries.setdefault(int(number), {})[entry] = value
-    groups = [
-        {name: tuple(v) if name == "betas" else v for name, v in group.items()}
-        for group in state["groups"]
-    ]
-    optimizer.load_state_dict({"state": entries, "param_groups": groups})
-    if scheduler:
-        scheduler.load_state_dict(state["scheduler"])
-
-
-def random_state() -> dict[str, Any]:
-    """Returns the state of every generator a training step may draw from, as plain JSON."""
-    import numpy as np  # noqa: PLC0415 - as above
-    import torch  # noqa: PLC0415
-
-    kind, keys, *rest = np.random.get_state()
-    version, internal, gauss = random.getstate()
-    return {
-        "python": [version, list(internal), gauss],
-        "numpy": [kind, [int(key) for key in keys], *rest],
-        "torch": torch.get_rng_state().tolist(),
-        "cuda": [state.tolist() for state in torch.cuda.get_rng_state_all()],
-    }
-
-
-def restore_random(state: dict[str, Any]) -> None:
-    """Puts every generator back to a state."""
-    import numpy as np  # noqa: PLC0415 - as above
-    import torch  # noqa: PLC0415
-
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
-    kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
-    torch.set_rng_state(torch.tensor(state["torch"], dtype=torch.uint8))
-    if state["cuda"]:
-        cuda = [torch.tensor(values, dtype=torch.uint8) for values in state["cuda"]]
-        torch.cuda.set_rng_state_all(cuda)
-
-
-def _tensors(model: Any) -> Sequence[tuple[str, Any]]:
-    """Parameters and buffers by name, tied ones once."""
-    return [*model.named_parameters(), *model.named_buffers()]
-
-
-def _plain(state: dict[str, Any]) -> dict[str, Any]:
-    """A scheduler's state without its functions, which the config determines."""
-    return {name: value for name, value in state.items() if name != "lr_lambdas"} | {
-        "lr_lambdas": [None] * len(state.get("lr_lambdas", ()))
-    }

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Generic, TypeVar
 
 from autodidact_contract.artifacts import Artifact, File, Manifest, Mean, stage_key
 from autodidact_contract.environment import ENGINES
@@ -23,12 +23,12 @@ from autodidact_contract.stages.base import StageConfig
 from autodidact_contract.stages.registry import SHARDED
 from autodidact_contract.stages.training import Training
 from autodidact_contract.task import Input, Progress, StageTask, Task
-from autodidact_store import publishing
+from autodidact_store import Store, publishing
 from autodidact_worker.runtime import logs
 from autodidact_worker.runtime.checkpoints import Checkpoints
 from autodidact_worker.runtime.clock import Clock
 from autodidact_worker.runtime.errors import StoppedError, UserError
-from autodidact_worker.runtime.progress import Reporter, finite
+from autodidact_worker.runtime.progress import ProgressCall, Reporter, finite, silent
 
 log = logging.getLogger(__name__)
 
@@ -46,17 +46,6 @@ LIBRARIES = (
     "rapidfuzz",
 )
 """Recorded in the manifest if the stage imported them."""
-
-
-class ProgressCall(Protocol):
-    """How a stage says where it is: ``progress(step, total, loss=0.3)``."""
-
-    def __call__(self, step: int, total: int, **metrics: float) -> None:
-        """Takes note; cheap enough for every step."""
-
-
-def _silent(step: int, total: int, **metrics: float) -> None:
-    """Reports nowhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +71,11 @@ class InputArtifact:
     config: Mapping[str, Any] = field(default_factory=dict)
 
 
+Config_co = TypeVar("Config_co", bound=StageConfig, covariant=True)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Context:
+class Context(Generic[Config_co]):
     """Everything a stage may know.
 
     Attributes:
@@ -101,15 +93,15 @@ class Context:
         run_kind: Kind of the run that the stage is of; empty where it is run by hand for none.
     """
 
-    config: Any
+    config: Config_co
     inputs: Mapping[str, InputArtifact]
     out: Path
     shard: int = 0
     shards: int = 1
-    progress: ProgressCall = _silent
+    progress: ProgressCall = silent
     stopping: Callable[[], bool] = lambda: False
     scratch: Path = Path()
-    store: Any = None
+    store: Store | None = None
     namespace: str = ""
     key: str = ""
     run_kind: str = ""
@@ -154,7 +146,7 @@ class Worker:
         stopping: Whether SIGTERM came.
     """
 
-    store: Any
+    store: Store
     scratch: Path
     shard: int = 0
     rank: int = 0
@@ -237,12 +229,16 @@ def _module(kind: str) -> Any:
     )
 
 
-def call(context: Context) -> Output:
+def call(context: Context[StageConfig]) -> Output:
     """Runs the module that the config's kind names."""
-    kind: str = context.config.stage
-    module = _module(kind)
-    output: Output = module.run(context)
+    output: Output = _module(kind_of(context.config)).run(context)
     return output
+
+
+def kind_of(config: StageConfig) -> str:
+    """Returns the kind of stage that a config is for."""
+    kind: str = config.stage  # type: ignore[attr-defined] - every class but the base has it
+    return kind
 
 
 def versions() -> dict[str, str]:
@@ -292,7 +288,7 @@ def _resolve(
 
 
 def _is_published(
-    store: Any, namespace: str, kind: str, key: str, *, shard: int, shards: int
+    store: Store, namespace: str, kind: str, key: str, *, shard: int, shards: int
 ) -> bool:
     ours = publishing.published(store, namespace, kind, key, shard, shards)
     # A complete artifact of another layout is the same artifact: its files do not differ.
@@ -351,7 +347,7 @@ def _folders(folder: Path) -> tuple[Path, Path]:
 def reporting_progress(stage: str, worker: Worker) -> ProgressCall:
     """Returns a call that reports every step and logs one line in a while."""
     if worker.rank:
-        return _silent
+        return silent
     logged = 0.0
 
     def progress(step: int, total: int, **metrics: float) -> None:
@@ -378,7 +374,7 @@ def draft(
 ) -> Manifest:
     """Returns the manifest of a finished shard, all but its files."""
     return Manifest(
-        kind=config.stage,  # type: ignore[attr-defined]
+        kind=kind_of(config),
         key=key,
         files=(),
         inputs=dict(digests),

@@ -10,7 +10,7 @@ import threading
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from autodidact_contract import environment
 from autodidact_contract.base import canonical_json
@@ -22,6 +22,41 @@ INTERVAL_S = 2.0
 TIMEOUT_S = 3.0
 
 Send = Callable[[bytes], None]
+"""Delivers a report, or raises."""
+
+
+class ProgressCall(Protocol):
+    """How a stage says where it is: ``progress(step, total, loss=0.3)``."""
+
+    def __call__(self, step: int, total: int, **metrics: float) -> None:
+        """Takes note; cheap enough for every step."""
+
+
+def silent(step: int, total: int, **metrics: float) -> None:
+    """Reports nowhere."""
+
+
+class Ticks:
+    """Adds up what was done a bit at a time, and reports the sum.
+
+    Attributes:
+        done: The sum so far.
+    """
+
+    def __init__(self, progress: ProgressCall, total: int) -> None:
+        """Starts at nothing.
+
+        Args:
+            progress: Where the sum is reported.
+            total: What the sum will be in the end.
+        """
+        self.done = 0
+        self._progress, self._total = progress, total
+
+    def __call__(self, made: int) -> None:
+        """Adds what was made since the last call."""
+        self.done += made
+        self._progress(self.done, self._total)
 
 
 class Reporter:

@@ -10,14 +10,14 @@ from autodidact_worker.runtime import rows
 from autodidact_worker.runtime.frame import Context, Output
 
 
-def run(context: Context) -> Output:
+def run(context: Context[BuildEft]) -> Output:
     """Writes ``rows.jsonl``: evaluations for SFT.
 
     Counts: ``prompts``; ``accepted`` ones, and ``rejected-<reason>`` the others; ``before-<score>``
     and ``after-<score>``, judgements by score before and after rebalancing, where a fraction counts
     with the whole score below it; ``rows``. Metric ``acceptance``: share of the prompts.
     """
-    config: BuildEft = context.config
+    config = context.config
     counts: Counter[str] = Counter({f"rejected-{reason}": 0 for reason in trees.REASONS})
     kept: list[Evaluation] = []
     for _, judged in rows.read_parts(context.inputs["judged"].path, "judged", JudgedRanking):

@@ -15,14 +15,14 @@ from autodidact_worker.runtime import rows
 from autodidact_worker.runtime.frame import Context, Output
 
 
-def run(context: Context) -> Output:
+def run(context: Context[BuildPositives]) -> Output:
     """Writes ``rows.jsonl``, which may be empty: the run's gate decides.
 
     Counts: ``responses`` with a score; ``positives``; of those with the best score
     ``dropped-truncated``, ``dropped-empty`` and ``dropped-identical``. Metrics: mean ``score`` of
     the scored replies, ``length`` in characters of the positives.
     """
-    config: BuildPositives = context.config
+    config = context.config
     best = rubrics.get(config.rubric).high
     counts: Counter[str] = Counter(responses=0, positives=0)
     counts.update({f"dropped-{reason}": 0 for reason in ("truncated", "empty", "identical")})

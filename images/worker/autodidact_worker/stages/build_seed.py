@@ -10,7 +10,7 @@ from autodidact_worker.runtime.frame import Context, Output
 log = logging.getLogger(__name__)
 
 
-def run(context: Context) -> Output:
+def run(context: Context[BuildSeed]) -> Output:
     """Writes ``rows.jsonl``: instructions, rankings or prompts, as the part wants them.
 
     Counts: ``rows``, and what the trees had, see ``trees.first_turns``. No row at all is no error
@@ -19,7 +19,7 @@ def run(context: Context) -> Output:
     Raises:
         UserError: ``InvalidData`` or ``DuplicateIds``: the trees are none.
     """
-    config: BuildSeed = context.config
+    config = context.config
     read = rows.read_conversations(context.inputs["trees"].path / rows.DATA)
     turns, counts = trees.first_turns(read, config.language)
     part = trees.split(turns, config)[config.part]

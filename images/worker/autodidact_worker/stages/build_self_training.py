@@ -3,13 +3,14 @@
 from collections import defaultdict
 
 from autodidact_contract.records import AnswerSample, Problem
+from autodidact_contract.stages.data import BuildSelfTraining
 from autodidact_worker.answers import questions
 from autodidact_worker.runtime import rows
 from autodidact_worker.runtime.errors import UserError
 from autodidact_worker.runtime.frame import Context, Output
 
 
-def run(context: Context) -> Output:
+def run(context: Context[BuildSelfTraining]) -> Output:
     """Writes ``rows.jsonl``: each question's own row, then those of its samples.
 
     Counts: ``rows``; ``gold``, the questions; ``right``, right samples; ``unique``, different ones;
@@ -32,7 +33,7 @@ def run(context: Context) -> Output:
     return Output(counts={**counts, "rows": len(made), "self-taught": len(made) - len(given)})
 
 
-def _right(context: Context, known: set[str]) -> dict[str, list[str]]:
+def _right(context: Context[BuildSelfTraining], known: set[str]) -> dict[str, list[str]]:
     """Returns the texts of the right samples of each question, in the order of sampling."""
     texts: dict[str, list[str]] = defaultdict(list)
     for _, samples in rows.read_parts(context.inputs["samples"].path, "samples", AnswerSample):

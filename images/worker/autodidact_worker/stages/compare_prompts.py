@@ -10,6 +10,7 @@ from autodidact_contract.records import (
     RankedReplies,
     SeedPrompt,
 )
+from autodidact_contract.stages.data import ComparePrompts
 from autodidact_worker.runtime import rows
 from autodidact_worker.runtime.frame import Context, Output
 
@@ -24,7 +25,7 @@ SCHEMAS: dict[str, type[Schema]] = {
 """What the rows are, by the name of the input; questions are compared by their text."""
 
 
-def run(context: Context) -> Output:
+def run(context: Context[ComparePrompts]) -> Output:
     """Writes ``rows.jsonl``: the held-out prompts that are in other data as well.
 
     Counts: ``prompts``, ``overlap``, and ``overlap-<input>`` for each data set. Prompts are
@@ -47,6 +48,6 @@ def run(context: Context) -> Output:
     return Output(counts={**counts, "overlap": len(shared)})
 
 
-def _texts(context: Context, name: str, schema: type[Schema]) -> set[str]:
+def _texts(context: Context[ComparePrompts], name: str, schema: type[Schema]) -> set[str]:
     found = rows.read(context.inputs[name].path / rows.DATA, schema)
     return {str(getattr(row, "prompt", getattr(row, "question", ""))).strip() for row in found}

@@ -5,14 +5,14 @@ from itertools import groupby
 
 from autodidact_contract.artifacts import Mean, part_name
 from autodidact_contract.records import AnswerSample, Verdict
-from autodidact_contract.stages.answers import Answers
+from autodidact_contract.stages.answers import Answers, EvaluateAnswers
 from autodidact_worker.answers import majority
 from autodidact_worker.answers.grading import Grader
 from autodidact_worker.runtime import rows
 from autodidact_worker.runtime.frame import Context, Output
 
 
-def run(context: Context) -> Output:
+def run(context: Context[EvaluateAnswers]) -> Output:
     """Writes ``verdicts-NNNNN.jsonl``, one row a question, in parts as the samples have them.
 
     Counts: ``questions``; ``greedy`` and ``votes``, those with such an answer; ``greedy-correct``

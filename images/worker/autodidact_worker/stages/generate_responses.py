@@ -9,9 +9,10 @@ from autodidact_worker import generation
 from autodidact_worker.generation import Generator, Request, seed_key
 from autodidact_worker.runtime import rows
 from autodidact_worker.runtime.frame import Context, Output
+from autodidact_worker.runtime.progress import Ticks
 
 
-def run(context: Context) -> Output:
+def run(context: Context[GenerateResponses]) -> Output:
     """Writes ``responses-NNNNN.jsonl``; prompts too long for the model have no rows."""
     parts = list(
         rows.read_parts(
@@ -22,11 +23,12 @@ def run(context: Context) -> Output:
     counts = Counter(prompts=0, responses=0, truncated=0, tokens=0)
     counts["skipped-too-long"] = 0
     characters = 0
+    tick = Ticks(context.progress, total)
     if parts:
         generator = generation.load(context.inputs["model"].path)
     for number, prompts in parts:
-        done = counts["responses"] + counts["skipped-too-long"] * context.config.per_prompt
-        written = _replies(context, generator, prompts, done, total)
+        tick.done = counts["responses"] + counts["skipped-too-long"] * context.config.per_prompt
+        written = _replies(context, generator, prompts, tick)
         rows.write(context.out / part_name("responses", number), written)
         answered = len(written) // context.config.per_prompt
         counts["prompts"] += answered
@@ -44,14 +46,13 @@ def run(context: Context) -> Output:
 
 
 def _replies(
-    context: Context,
+    context: Context[GenerateResponses],
     generator: Generator,
     prompts: list[Prompt],
-    done: int,
-    total: int,
+    tick: Ticks,
 ) -> list[Response]:
     """Returns the replies to the prompts of one part."""
-    config: GenerateResponses = context.config
+    config = context.config
     fitting = [row for row in prompts if generator.fits(row.prompt, config.sampling)]
     requests = [
         Request(
@@ -62,12 +63,6 @@ def _replies(
         )
         for row in fitting
     ]
-
-    def tick(made: int) -> None:
-        nonlocal done
-        done += made
-        context.progress(done, total)
-
     found = generator.generate(requests, config.sampling, tick, context.stopping)
     return [
         Response(

@@ -14,7 +14,7 @@ from autodidact_worker.runtime.errors import StoppedError
 from autodidact_worker.runtime.frame import Context, Output
 
 
-def run(context: Context) -> Output:
+def run(context: Context[ImplicitReward]) -> Output:
     """Writes ``judged-NNNNN.jsonl``: every reply with its reward as the score, and without votes.
 
     The reward is beta (log p - log p of the reference), in nats and of either sign; log p is the
@@ -27,7 +27,7 @@ def run(context: Context) -> Output:
         StoppedError: Between two part files.
         UserError: ``InvalidData``, ``InvalidModel`` or ``UnsafeModel``.
     """
-    config: ImplicitReward = context.config
+    config = context.config
     given = context.inputs["responses"].path
     parts = list(rows.read_parts(given, "responses", Response, context.shard, context.shards))
     ours = _log_probs(context, "model", [replies for _, replies in parts])
@@ -45,7 +45,7 @@ def run(context: Context) -> Output:
 
 
 def _log_probs(
-    context: Context, name: str, parts: list[list[Response]]
+    context: Context[ImplicitReward], name: str, parts: list[list[Response]]
 ) -> list[list[float | None]]:
     """Returns the log-probability of each reply of each part, None where it does not fit."""
     if not parts:
@@ -56,7 +56,7 @@ def _log_probs(
     for number, replies in enumerate(parts):
         if context.stopping():
             raise StoppedError
-        encoded = [likelihood.encode(tokenizer, reply) for reply in replies]
+        encoded = [loading.encode(tokenizer, reply) for reply in replies]
         fits = [
             bool(reply) and (context_tokens is None or len(prompt) + len(reply) <= context_tokens)
             for prompt, reply in encoded

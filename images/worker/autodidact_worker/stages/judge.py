@@ -12,9 +12,10 @@ from autodidact_worker.judging.scores import Scores
 from autodidact_worker.judging.votes import Ballot
 from autodidact_worker.runtime import rows
 from autodidact_worker.runtime.frame import Context, Output
+from autodidact_worker.runtime.progress import Ticks
 
 
-def run(context: Context) -> Output:
+def run(context: Context[Judge]) -> Output:
     """Writes ``judged-NNNNN.jsonl``: every reply with all its votes and their mean."""
     parts = list(
         rows.read_parts(
@@ -24,13 +25,12 @@ def run(context: Context) -> Output:
     total = sum(len(replies) for _, replies in parts) * context.config.votes
     counts: Counter[str] = Counter()
     scores = Scores()
-    done = 0
+    tick = Ticks(context.progress, total)
     if parts:
         generator = generation.load(context.inputs["model"].path)
     for number, replies in parts:
-        judged = _judge(context, generator, replies, done, total)
+        judged = _judge(context, generator, replies, tick)
         rows.write(context.out / part_name("judged", number), judged)
-        done += len(replies) * context.config.votes
         counts += count(judged)
         scores.add(judged)
     return Output(
@@ -52,20 +52,14 @@ def count(judged: list[Judged]) -> Counter[str]:
 
 
 def _judge(
-    context: Context,
+    context: Context[Judge],
     generator: Generator,
     replies: list[Response],
-    done: int,
-    total: int,
+    tick: Ticks,
 ) -> list[Judged]:
     """Returns the replies of one part with their votes; one that is too long to judge has none."""
-    config: Judge = context.config
-
-    def tick(made: int) -> None:
-        nonlocal done
-        done += made
-        context.progress(done, total)
-
+    config = context.config
+    end = tick.done + len(replies) * config.votes
     ballots = [
         Ballot(
             id=row.id,
@@ -85,6 +79,7 @@ def _judge(
         tick=tick,
         stopping=context.stopping,
     )
+    tick.done = end  # also where replies were too long to be judged
     return [
         Judged(
             id=row.id,

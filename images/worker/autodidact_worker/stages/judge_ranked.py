@@ -1,7 +1,6 @@
 """Stage ``judge-ranked``: a model judges replies that people ranked, several times each."""
 
 from collections import Counter
-from collections.abc import Callable
 
 from autodidact_contract.artifacts import part_name, shard_parts
 from autodidact_contract.records import JudgedRanking, RankedReplies
@@ -12,14 +11,15 @@ from autodidact_worker.judging import judgement, rubrics, votes
 from autodidact_worker.judging.votes import Ballot
 from autodidact_worker.runtime import rows
 from autodidact_worker.runtime.frame import Context, Output
+from autodidact_worker.runtime.progress import Ticks
 
 
-def run(context: Context) -> Output:
+def run(context: Context[JudgeRanked]) -> Output:
     """Writes ``judged-NNNNN.jsonl``: every ranking with the votes on each reply.
 
     Counts: see ``judging.counts``; ``skipped-too-long``, replies that cannot be judged.
     """
-    config: JudgeRanked = context.config
+    config = context.config
     ranked = rows.read(context.inputs["ranked"].path / rows.DATA, RankedReplies)
     parts = {
         number: rows.chunk(ranked, number)
@@ -27,13 +27,7 @@ def run(context: Context) -> Output:
     }
     total = sum(len(row.replies) for part in parts.values() for row in part) * config.attempts
     counts: Counter[str] = Counter()
-    done = 0
-
-    def tick(made: int) -> None:
-        nonlocal done
-        done += made
-        context.progress(done, total)
-
+    tick = Ticks(context.progress, total)
     if not parts:
         return Output(counts=counts)
     generator = generation.load(context.inputs["model"].path)
@@ -48,12 +42,12 @@ def run(context: Context) -> Output:
 
 
 def _judged(
-    context: Context,
+    context: Context[JudgeRanked],
     generator: Generator,
     part: list[RankedReplies],
-    tick: Callable[[int], None],
+    tick: Ticks,
 ) -> list[JudgedRanking]:
-    config: JudgeRanked = context.config
+    config = context.config
     ballots = [
         Ballot(
             id=f"{name}-{index}",

@@ -1,23 +1,21 @@
 """Stage ``meta-judge``: the model compares its own judgements, two by two and in both orders.
 
-Source: arXiv 2407.19594 section 2.2; see ``meta_judging``.
+Source: arXiv 2407.19594 section 2.2; see ``judging.meta``.
 """
 
-from collections import Counter
-from dataclasses import dataclass
 from itertools import groupby
 
-from autodidact_contract.artifacts import Mean, part_name
-from autodidact_contract.records import Judged, JudgedJudgements, JudgementBattle
+from autodidact_contract.artifacts import part_name
+from autodidact_contract.records import Judged
 from autodidact_contract.stages.judging import MetaJudge
 from autodidact_worker import generation
-from autodidact_worker.generation import Generator, Request, seed_key
-from autodidact_worker.judging import meta, rubrics
+from autodidact_worker.judging import meta
+from autodidact_worker.judging.meta_battles import Comparing
 from autodidact_worker.runtime import rows
 from autodidact_worker.runtime.frame import Context, Output
 
 
-def run(context: Context) -> Output:
+def run(context: Context[MetaJudge]) -> Output:
     """Writes ``battles-NNNNN.jsonl``: of each prompt the reply that its votes differ most on.
 
     Judgements that say the same but for their scores are a tie without being shown, and a
@@ -30,7 +28,7 @@ def run(context: Context) -> Output:
     Metrics: ``higherPreferred``, of the decided verdicts on different scores the share for the
     higher one; ``firstPreferred``, of all decided ones the share for what was shown first.
     """
-    config: MetaJudge = context.config
+    config = context.config
     judged = context.inputs["judged"].path
     parts = []
     for number, part in rows.read_parts(judged, "judged", Judged, context.shard, context.shards):
@@ -39,7 +37,7 @@ def run(context: Context) -> Output:
         parts.append((number, chosen))
     total = 2 * sum(len(meta.meetings(row)) for _, part in parts for row in part if row)
     generator = generation.load(context.inputs["model"].path) if total else None
-    comparing = _Comparing(context, generator, total)
+    comparing = Comparing(context, generator, total)
     for number, part in parts:
         found = comparing.compare([row for row in part if row])
         rows.write(context.out / part_name("battles", number), found)
@@ -50,121 +48,3 @@ def run(context: Context) -> Output:
         metrics=comparing.metrics(),
         engine=generator.engine if generator else "",
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Question:
-    """One comparison: two votes of a reply, shown in one order.
-
-    Attributes:
-        texts: The two judgements without their scores, in the order of their votes.
-        swapped: Whether the second one is shown first.
-    """
-
-    row: Judged
-    votes: tuple[int, int]
-    texts: tuple[str, str]
-    swapped: bool
-
-    @property
-    def name(self) -> str:
-        return f"{self.row.id}/{self.votes[0]}-{self.votes[1]}-{int(self.swapped)}"
-
-
-class _Comparing:
-    """Comparisons of one part after the other, and what became of them."""
-
-    def __init__(self, context: Context, generator: Generator | None, total: int) -> None:
-        self.counts: Counter[str] = Counter(battles=0)
-        self.counts.update({f"verdicts-{kind}": 0 for kind in ("first", "second", "tie")})
-        self.counts["verdicts-unreadable"] = self.counts["skipped-too-long"] = 0
-        self._higher, self._different = 0, 0
-        self._context, self._rubric = context, rubrics.get(context.config.rubric)
-        self._generator, self._done, self._total = generator, 0, total
-
-    def compare(self, judged: list[Judged]) -> list[JudgedJudgements]:
-        """Returns replies with the battles of their judgements."""
-        questions = [self._questions(row) for row in judged]
-        differing = [q for asked in questions for q in asked if q.texts[0] != q.texts[1]]
-        winners = self._ask(differing)
-        self._tick(sum(map(len, questions)) - len(winners))
-        return [
-            JudgedJudgements(
-                id=row.id,
-                prompt_id=row.prompt_id,
-                prompt=row.prompt,
-                text=row.text,
-                votes=row.votes,
-                battles=tuple(
-                    self._battle(both, winners)
-                    for both in zip(asked[::2], asked[1::2], strict=True)
-                ),
-            )
-            for row, asked in zip(judged, questions, strict=True)
-        ]
-
-    def metrics(self) -> dict[str, Mean]:
-        """Returns what the verdicts lean to."""
-        first, second = self.counts["verdicts-first"], self.counts["verdicts-second"]
-        return {
-            "higherPreferred": Mean(total=self._higher, weight=self._different),
-            "firstPreferred": Mean(total=first, weight=first + second),
-        }
-
-    def _questions(self, row: Judged) -> list[_Question]:
-        texts = [meta.without_score(self._rubric, vote.text) for vote in row.votes]
-        return [
-            _Question(row=row, votes=votes, texts=(texts[votes[0]], texts[votes[1]]), swapped=order)
-            for votes in meta.meetings(row)
-            for order in (False, True)
-        ]
-
-    def _ask(self, questions: list[_Question]) -> dict[str, meta.Winner]:
-        """Returns who wins each comparison that fits, by its name."""
-        config: MetaJudge = self._context.config
-        generator = self._generator
-        if generator is None:
-            return {}
-        asked = {
-            q.name: meta.render(self._rubric, q.row, *(q.texts[::-1] if q.swapped else q.texts))
-            for q in questions
-        }
-        fitting = [q for q in questions if generator.fits(asked[q.name], config.sampling)]
-        self.counts["skipped-too-long"] += len(questions) - len(fitting)
-        requests = [
-            Request(
-                id=q.name,
-                prompt=asked[q.name],
-                n=1,
-                seed_key=seed_key(config.seed, config.stage, q.name),
-            )
-            for q in fitting
-        ]
-        answers = generator.generate(requests, config.sampling, self._tick, self._context.stopping)
-        return {
-            q.name: meta.read(self._rubric, one.text, *q.texts, swapped=q.swapped)
-            for q, [one] in zip(fitting, answers, strict=True)
-        }
-
-    def _battle(
-        self, orders: tuple[_Question, _Question], winners: dict[str, meta.Winner]
-    ) -> JudgementBattle:
-        """Returns the battle of two votes, whose orders these are, and counts it."""
-        row, (first, second) = orders[0].row, orders[0].votes
-        verdicts = tuple("tie" if q.texts[0] == q.texts[1] else winners.get(q.name) for q in orders)
-        battle = JudgementBattle(first=first, second=second, verdicts=verdicts)
-        wins = meta.position_wins([battle])
-        self.counts["battles"] += 1
-        self.counts["verdicts-first"] += wins[0]
-        self.counts["verdicts-second"] += wins[1]
-        self.counts["verdicts-tie"] += verdicts.count("tie")
-        self.counts["verdicts-unreadable"] += verdicts.count(None)
-        a, b = row.votes[first].score, row.votes[second].score
-        if a is not None and b is not None and a != b:
-            self._different += sum(wins)
-            self._higher += verdicts.count("first" if a > b else "second")
-        return battle
-
-    def _tick(self, made: int) -> None:
-        self._done += made
-        self._context.progress(self._done, self._total)

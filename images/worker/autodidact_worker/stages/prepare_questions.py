@@ -15,7 +15,7 @@ from autodidact_worker.answers.grading import Grader
 from autodidact_worker.intake import model_files
 from autodidact_worker.models import loading
 from autodidact_worker.runtime import rows
-from autodidact_worker.runtime.errors import StoppedError, UserError
+from autodidact_worker.runtime.errors import StoppedError
 from autodidact_worker.runtime.frame import Context, Output
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ def wanted(name: str) -> bool:
     return not model_files.WEIGHTS.fullmatch(name)
 
 
-def run(context: Context) -> Output:
+def run(context: Context[PrepareQuestions]) -> Output:
     """Writes ``rows.jsonl`` of problems, in the order of the questions.
 
     Counts: ``rows``; ``duplicates``, questions that came before; ``overlap``, those that are in
@@ -38,7 +38,7 @@ def run(context: Context) -> Output:
         UserError: ``UnreadableAnswers``, ``MissingReasoning``, ``PromptTooLong``, or
             ``UnprovenReasoning``: not one target leads to its answer.
     """
-    config: PrepareQuestions = context.config
+    config = context.config
     given = rows.read(context.inputs["questions"].path / rows.DATA, Question)
     questions.check_answers(given, config.answers)
     if config.split == "train":
@@ -55,9 +55,9 @@ def run(context: Context) -> Output:
     return Output(counts=counts | _prove(context, problems))
 
 
-def _check_lengths(context: Context, problems: list[Problem]) -> list[str]:
+def _check_lengths(context: Context[PrepareQuestions], problems: list[Problem]) -> list[str]:
     """Returns the ids of rows that training cuts; refuses prompts that are too long."""
-    config: PrepareQuestions = context.config
+    config = context.config
     tokenizer = loading.load_tokenizer(context.inputs["model"].path)
     prompts = {row.id: len(loading.prompt_ids(tokenizer, row.prompt)) for row in problems}
     questions.check_lengths(prompts, config.max_question_tokens)
@@ -73,18 +73,18 @@ def _check_lengths(context: Context, problems: list[Problem]) -> list[str]:
     return [name for name, length in targets.items() if prompts[name] + length > config.max_length]
 
 
-def _overlap(context: Context, problems: list[Problem]) -> list[str]:
+def _overlap(context: Context[PrepareQuestions], problems: list[Problem]) -> list[str]:
     if "others" not in context.inputs:
         return []
     return questions.seen(problems, rows.read(context.inputs["others"].path / rows.DATA, Problem))
 
 
-def _prove(context: Context, problems: list[Problem]) -> dict[str, int]:
+def _prove(context: Context[PrepareQuestions], problems: list[Problem]) -> dict[str, int]:
     """Grades the training targets as if the model had written them.
 
     A target that earns no reward teaches the model what reinforcement then has to take from it.
     """
-    config: PrepareQuestions = context.config
+    config = context.config
     if config.split != "train":
         return {}
     bad: dict[str, str] = {}
@@ -98,13 +98,7 @@ def _prove(context: Context, problems: list[Problem]) -> dict[str, int]:
                     bad[row.id] = f"{grade.value} ({grade.reason}) instead of {row.answer[:40]}"
             context.progress(done, len(problems))
         lacking = {k: v for k, v in grader.counts().items() if k.startswith("sandbox-")}
-    if len(bad) == len(problems):
-        raise UserError(
-            "UnprovenReasoning",
-            "no reasoning leads to its gold answer when it is read by the rules "
-            f"{config.answers.rules}: {questions.named(bad)}; correct the data, or set reasoning "
-            "and answers to what it is",
-        )
+    questions.check_proofs(bad, len(problems), config.answers)
     if bad:
         log.warning("reasoning does not lead to the gold answer: %s", questions.named(bad))
     return {"unproven": len(bad), "sandbox-missing": 0, **lacking}

@@ -21,12 +21,12 @@ def wanted(name: str) -> bool:
     return bool(_WANTED.fullmatch(name))
 
 
-def run(context: Context) -> Output:
+def run(context: Context[Report]) -> Output:
     """Writes ``report.html`` and ``summary.json``; the same inputs give the same bytes.
 
     Inputs: every finished stage but imports, under its stage name; any of them may be missing.
     """
-    config: Report = context.config
+    config = context.config
     if context.run_kind not in BY_KIND:
         raise UserError(
             "InvalidTask",

@@ -17,7 +17,7 @@ from autodidact_worker.runtime.errors import StoppedError
 from autodidact_worker.runtime.frame import Context, Output
 
 
-def run(context: Context) -> Output:
+def run(context: Context[RerankAnswers]) -> Output:
     """Writes ``reranked-NNNNN.jsonl``: a row a question, those without a readable sample as well.
 
     Inputs: samples, reranker. Greedy answers do not take part.

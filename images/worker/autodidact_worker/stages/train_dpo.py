@@ -19,7 +19,7 @@ from autodidact_worker.training.trainers.battles import ByBattles
 from autodidact_worker.training.trainers.measuring import Measuring
 
 
-def run(context: Context) -> Output:
+def run(context: Context[TrainDpo]) -> Output:
     """Trains and writes the model and its curve (``training_log.jsonl``).
 
     Inputs: model (start and reference), pairs; judge-pairs, which are mixed with them by the seed,
@@ -35,7 +35,7 @@ def run(context: Context) -> Output:
         UserError: ``NoPairs``, or a row or the model cannot be used; see ``trainers``.
         StoppedError: Asked to stop; a checkpoint is in the store.
     """
-    config: TrainDpo = context.config
+    config = context.config
     pairs = _read(context, "pairs")
     if not pairs:
         raise UserError(
@@ -61,14 +61,14 @@ def run(context: Context) -> Output:
     return replace(output, counts={**output.counts, **counts})
 
 
-def _measuring(context: Context) -> Measuring | None:
-    config: TrainDpo = context.config
+def _measuring(context: Context[TrainDpo]) -> Measuring | None:
+    config = context.config
     if config.selection is None:
         return None
     return Measuring(context, ByBattles(context, config.selection))
 
 
-def _read(context: Context, name: str) -> list[Pair]:
+def _read(context: Context[TrainDpo], name: str) -> list[Pair]:
     parts = rows.read_parts(context.inputs[name].path, "pairs", Pair)
     return [pair for _, part in parts for pair in part]
 

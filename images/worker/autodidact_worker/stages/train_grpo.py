@@ -15,7 +15,7 @@ from autodidact_worker.training.trainers.accuracy import ByAccuracy
 from autodidact_worker.training.trainers.measuring import Measuring
 
 
-def run(context: Context) -> Output:
+def run(context: Context[TrainGrpo]) -> Output:
     """Trains and writes the policy and its curve (``training_log.jsonl``).
 
     Inputs: model (start and frozen reference), questions, validation.
@@ -24,7 +24,7 @@ def run(context: Context) -> Output:
         UserError: A question or the model cannot be used, or nothing can be learned; see ``grpo``.
         StoppedError: Asked to stop; a checkpoint is in the store.
     """
-    config: TrainGrpo = context.config
+    config = context.config
     layout = Layout.of_environment()
     distributed.join(layout)
     begin = start.start(context.inputs["model"].path, config, layout)

@@ -1,33 +1,22 @@
 """Stage ``train-online-st``: online self-training, a baseline that learns from right samples only.
 
-Half of the loss is the cross-entropy of the sampled answers that are right, half that of the given
-targets of the same questions; nothing is learned from wrong answers and nothing holds the model
-near its start. Each half is a mean over all tokens of the batch. Source: arXiv 2401.08967 section
-4.2 and its published code. Departures: the mean is over all ranks' tokens, where the code averages
-each rank's mean, and dropout is off.
+Source: arXiv 2401.08967 section 4.2; ``training.online.learn_self_training`` says what is learned.
 """
-
-from collections.abc import Sequence
-
-import torch
-from torch import Tensor
 
 from autodidact_contract.stages.training import TrainOnlineSt
 from autodidact_worker.answers.grading import Grade
 from autodidact_worker.generation import Completion
 from autodidact_worker.models import lora
-from autodidact_worker.models.policy import Policy, collate
+from autodidact_worker.models.policy import Policy
 from autodidact_worker.runtime.frame import Context, Output
 from autodidact_worker.training import distributed, engines, start
 from autodidact_worker.training.distributed import Layout
-from autodidact_worker.training.engines import Engine
-from autodidact_worker.training.online import loop, rollouts
-from autodidact_worker.training.online.loop import Loop, Plan, Steps
-from autodidact_worker.training.online.rollouts import Answer
-from autodidact_worker.training.start import Row
+from autodidact_worker.training.online import loop
+from autodidact_worker.training.online.learn_self_training import SelfTraining
+from autodidact_worker.training.online.loop import Loop
 
 
-def run(context: Context) -> Output:
+def run(context: Context[TrainOnlineSt]) -> Output:
     """Trains and writes the model and its curve (``training_log.jsonl``).
 
     Inputs: model, questions with targets, validation.
@@ -37,7 +26,7 @@ def run(context: Context) -> Output:
             ``online``.
         StoppedError: Asked to stop; a checkpoint is in the store.
     """
-    config: TrainOnlineSt = context.config
+    config = context.config
     layout = Layout.of_environment()
     distributed.join(layout)
     questions = loop.problems(context, "questions")
@@ -58,75 +47,3 @@ def run(context: Context) -> Output:
     training = Loop(context, begin, plan, engine, score)
     learner = SelfTraining(engine, golden, begin.tokenizer.pad_token_id, config, plan)
     return training.run(learner.learn)
-
-
-class SelfTraining:
-    """Learns from right samples and given targets."""
-
-    def __init__(
-        self, engine: Engine, golden: dict[str, Row], pad: int, config: TrainOnlineSt, plan: Plan
-    ) -> None:
-        """Takes what learns, and from what besides its samples.
-
-        Args:
-            engine: Around a ``Policy``.
-            golden: The given target of each question by its id.
-            pad: Token to fill up rows with.
-            config: The hyperparameters.
-            plan: The sizes.
-        """
-        self._engine, self._golden, self._pad = engine, golden, pad
-        self._config, self._plan = config, plan
-
-    def learn(self, answers: list[Answer], steps: Steps) -> dict[str, float]:
-        """Learns from our share of a rollout."""
-        plan, layout = self._plan, self._engine.layout
-        groups = rollouts.arranged(answers, plan.step, plan.micro)
-        right, given = distributed.summed(
-            [
-                sum(len(answer.ids) for answer in answers if answer.grade.correct),
-                sum(len(self._target(answer)) for answer in answers),
-            ],
-            layout,
-        )
-        weights = (0.5 / max(1.0, right), 0.5 / given)
-        for _ in range(self._config.passes):
-            self._step(groups, weights, steps)
-        return {}
-
-    def _step(
-        self, groups: Sequence[list[Answer]], weights: tuple[float, float], steps: Steps
-    ) -> None:
-        """Takes an optimiser step on a whole rollout.
-
-        Args:
-            groups: The answers of each pass.
-            weights: Of a token of a right answer, and of a token of a given target.
-            steps: Takes note.
-        """
-        engine = self._engine
-        sums = torch.zeros((), device=engine.device)
-        for number, group in enumerate(groups, 1):
-            with engine.accumulating(last=number == len(groups)):
-                loss = self._loss(group, weights)
-                # Of means over passes and ranks the engine makes the mean; these add up.
-                engine.backward(loss * len(groups) * engine.layout.world)
-            sums += loss.detach()
-        norm = engine.step([steps.rate])
-        steps.done(norm=norm, loss=float(distributed.total(sums, engine.layout)))
-
-    def _loss(self, group: Sequence[Answer], weights: tuple[float, float]) -> Tensor:
-        """Returns what a pass adds to the loss; wrong answers go through it with weight 0.
-
-        So all passes are of one shape on every rank, which DDP and ZeRO-3 need.
-        """
-        sampled = [(answer.prompt, answer.ids) for answer in group]
-        given = [(answer.prompt, self._target(answer)) for answer in group]
-        batch = collate(sampled + given, self._pad, self._engine.device)
-        row_weights = [weights[0] * answer.grade.correct for answer in group]
-        row_weights += [weights[1]] * len(group)
-        log_probs = torch.where(batch.mask, self._engine(batch), 0.0).sum(1)  # (2B,)
-        return -(log_probs * torch.tensor(row_weights, device=self._engine.device)).sum()
-
-    def _target(self, answer: Answer) -> list[int]:
-        return self._golden[answer.problem.id].targets[0]

@@ -18,7 +18,7 @@ from autodidact_worker.training.start import Row
 from autodidact_worker.training.trainers import reranker
 
 
-def run(context: Context) -> Output:
+def run(context: Context[TrainReranker]) -> Output:
     """Trains and writes the classifier and its curve (``training_log.jsonl``).
 
     Inputs: model, samples.
@@ -27,7 +27,7 @@ def run(context: Context) -> Output:
         UserError: ``OneClass``, or the model cannot be used; see ``reranker``.
         StoppedError: Asked to stop; a checkpoint is in the store.
     """
-    config: TrainReranker = context.config
+    config = context.config
     parts = rows.read_parts(context.inputs["samples"].path, "samples", AnswerSample)
     samples = different(sample for _, part in parts for sample in part)
     labels = [int(sample.correct) for sample in samples]

@@ -26,7 +26,7 @@ from autodidact_worker.training.trainers.accuracy import ByAccuracy
 from autodidact_worker.training.trainers.measuring import Measuring
 
 
-def run(context: Context) -> Output:
+def run(context: Context[TrainSft]) -> Output:
     """Trains and writes the model and its curve (``training_log.jsonl``).
 
     Inputs: model; at least one of instructions, evaluations, questions; positives-<t> of any
@@ -36,7 +36,7 @@ def run(context: Context) -> Output:
         UserError: ``NothingToLearn``, or a row or the model cannot be used; see ``sft``.
         StoppedError: Asked to stop; a checkpoint is in the store.
     """
-    config: TrainSft = context.config
+    config = context.config
     layout = Layout.of_environment()
     distributed.join(layout)
     begin = start.start(context.inputs["model"].path, config, layout)
@@ -60,8 +60,8 @@ def run(context: Context) -> Output:
     return _measured(context, begin, found, layout)
 
 
-def _measured(context: Context, begin: Start, found: list[Row], layout: Layout) -> Output:
-    config: TrainSft = context.config
+def _measured(context: Context[TrainSft], begin: Start, found: list[Row], layout: Layout) -> Output:
+    config = context.config
     assert config.validation is not None
     with Grader(config.validation.answers) as grader:
         epoch_rounds = len(found) / config.batch_size
@@ -69,7 +69,7 @@ def _measured(context: Context, begin: Start, found: list[Row], layout: Layout) 
         return sft.train(context, begin, found, layout, Measuring(context, by_accuracy))
 
 
-def _instructions(context: Context) -> list[tuple[str, str, str]]:
+def _instructions(context: Context[TrainSft]) -> list[tuple[str, str, str]]:
     if "instructions" not in context.inputs:
         return []
     path = context.inputs["instructions"].path / rows.DATA
@@ -79,7 +79,7 @@ def _instructions(context: Context) -> list[tuple[str, str, str]]:
     ]
 
 
-def _positives(context: Context) -> list[tuple[str, str, str]]:
+def _positives(context: Context[TrainSft]) -> list[tuple[str, str, str]]:
     """Returns what the rounds added; one of them may have found nothing."""
     names = sorted(name for name in context.inputs if name.startswith("positives-"))
     return [
@@ -91,7 +91,7 @@ def _positives(context: Context) -> list[tuple[str, str, str]]:
     ]
 
 
-def _evaluations(context: Context) -> list[tuple[str, str, str]]:
+def _evaluations(context: Context[TrainSft]) -> list[tuple[str, str, str]]:
     if "evaluations" not in context.inputs:
         return []
     path, rubric = (
@@ -108,7 +108,7 @@ def _evaluations(context: Context) -> list[tuple[str, str, str]]:
     ]
 
 
-def _questions(context: Context) -> list[tuple[str, str, str]]:
+def _questions(context: Context[TrainSft]) -> list[tuple[str, str, str]]:
     if "questions" not in context.inputs:
         return []
     path = context.inputs["questions"].path / rows.DATA

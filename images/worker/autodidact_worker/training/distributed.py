@@ -34,13 +34,13 @@ class Layout:
     Attributes:
         world: Number of processes that the stage was given.
         rank: Which of them we are.
-        engine: ``none``, ``zero2`` or ``zero3``.
+        deepspeed: How the optimiser is spread over them: ``none``, ``zero2`` or ``zero3``.
         gpu: Whether there is one; without, everything is float32 on the CPU.
     """
 
     world: int = 1
     rank: int = 0
-    engine: str = "none"
+    deepspeed: str = "none"
     gpu: bool = field(default_factory=torch.cuda.is_available)
 
     @classmethod
@@ -52,27 +52,28 @@ class Layout:
         """
         world = int(os.environ.get("WORLD_SIZE", "1"))
         asked = int(os.environ.get(environment.WORLD_SIZE, world))
-        engine = os.environ.get(environment.DEEPSPEED, "none")
+        deepspeed = os.environ.get(environment.DEEPSPEED, "none")
         if asked != world:
             raise UserError(
                 "WrongWorldSize",
                 f"the stage asks for {asked} processes but {world} were started; start it with "
                 "torchrun on every node",
             )
-        if engine not in environment.DEEPSPEEDS:
+        if deepspeed not in environment.DEEPSPEEDS:
             raise UserError(
-                "InvalidEngine", f"{environment.DEEPSPEED} is {engine!r}, not none, zero2 or zero3"
+                "InvalidEngine",
+                f"{environment.DEEPSPEED} is {deepspeed!r}, not none, zero2 or zero3",
             )
-        return cls(world=world, rank=int(os.environ.get("RANK", "0")), engine=engine)
+        return cls(world=world, rank=int(os.environ.get("RANK", "0")), deepspeed=deepspeed)
 
 
 def deepspeed_config(layout: Layout) -> dict[str, Any] | None:
     """Returns DeepSpeed's config, None where a plain process or DDP was asked for."""
-    if layout.engine == "none":
+    if layout.deepspeed == "none":
         return None
     return {
         "zero_optimization": {
-            "stage": int(layout.engine[-1]),
+            "stage": int(layout.deepspeed[-1]),
             "stage3_gather_16bit_weights_on_model_save": True,
         },
         "bf16": {"enabled": layout.gpu},
@@ -114,14 +115,14 @@ def check(model: Any, wrapped: Any, counted: Mapping[str, int], layout: Layout) 
             "all nodes",
         )
     name = type(wrapped).__name__
-    wanted = {"zero2": "DeepSpeedEngine", "zero3": "DeepSpeedEngine"}.get(layout.engine)
+    wanted = {"zero2": "DeepSpeedEngine", "zero3": "DeepSpeedEngine"}.get(layout.deepspeed)
     wanted = wanted or ("DistributedDataParallel" if layout.world > 1 else None)
     if (wanted or type(model).__name__) != name:
         raise UserError("WrongEngine", f"{wanted or 'a plain model'} was asked for, not {name}")
     # accelerate keeps the first config of a process, whatever later ones ask for.
-    stage = wrapped.zero_optimization_stage() if layout.engine != "none" else None
-    if stage is not None and layout.engine != f"zero{stage}":
-        raise UserError("WrongEngine", f"{layout.engine} was asked for, not ZeRO stage {stage}")
+    stage = wrapped.zero_optimization_stage() if layout.deepspeed != "none" else None
+    if stage is not None and layout.deepspeed != f"zero{stage}":
+        raise UserError("WrongEngine", f"{layout.deepspeed} was asked for, not ZeRO stage {stage}")
 
 
 def join(layout: Layout) -> None:
@@ -130,7 +131,7 @@ def join(layout: Layout) -> None:
     DeepSpeed takes the world for one process otherwise, and says nothing. It also keeps the group
     for good: leaving and joining again for a second stage would break it.
     """
-    if dist.is_initialized() or (layout.world == 1 and layout.engine == "none"):
+    if dist.is_initialized() or (layout.world == 1 and layout.deepspeed == "none"):
         return
     backend = "nccl" if layout.gpu else "gloo"
     if layout.world == 1:  # started without torchrun
@@ -138,7 +139,7 @@ def join(layout: Layout) -> None:
             os.environ.setdefault(name, value)
     if layout.gpu:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    if layout.engine == "none":
+    if layout.deepspeed == "none":
         dist.init_process_group(backend)
     else:
         os.environ.setdefault("DS_ACCELERATOR", "cuda" if layout.gpu else "cpu")
@@ -180,7 +181,7 @@ def whole(weight: Any, layout: Layout) -> Iterator[None]:
 
     Only ZeRO-3 has parameters in pieces; every rank has to ask for the same ones.
     """
-    if layout.engine != "zero3":
+    if layout.deepspeed != "zero3":
         yield
         return
     import deepspeed  # noqa: PLC0415 - only where it is used

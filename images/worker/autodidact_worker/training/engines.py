@@ -17,8 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from autodidact_contract.stages.training import Training
 from autodidact_worker.models import lora
 from autodidact_worker.models.policy import Batch, Policy
-from autodidact_worker.runtime import checkpoints
-from autodidact_worker.training import distributed
+from autodidact_worker.training import distributed, state
 from autodidact_worker.training.distributed import Layout
 
 _TAG = "engine"
@@ -46,7 +45,7 @@ def start(
         UserError: ``WrongWorldSize`` or ``WrongEngine``: it is not what was asked for.
     """
     trained = lora.trainable_parameters(network)
-    kind = Engine if layout.engine == "none" else _DeepSpeed
+    kind = Engine if layout.deepspeed == "none" else _DeepSpeed
     network.to(_device(layout))
     optimizer = torch.optim.AdamW(
         [{"params": [p for p in group if p.requires_grad]} for group in groups],
@@ -62,7 +61,7 @@ def start(
 def frozen(network: Policy, config: Training, layout: Layout) -> Callable[[Batch], Any]:
     """Returns a network that only answers; under ZeRO-3 in shards, else whole on each rank."""
     network.requires_grad_(requires_grad=False)
-    if layout.engine != "zero3":
+    if layout.deepspeed != "zero3":
         return network.to(_device(layout))
     import deepspeed  # noqa: PLC0415 - only where it is used
 
@@ -76,7 +75,7 @@ def precision(layout: Layout) -> AbstractContextManager[Any]:
 
     DeepSpeed brings its own.
     """
-    if layout.gpu and layout.engine == "none":
+    if layout.gpu and layout.deepspeed == "none":
         return torch.autocast("cuda", torch.bfloat16)
     return nullcontext()
 
@@ -154,9 +153,9 @@ class Engine:
         steps so far had no gradient the moments still are that start, and the step after 200 of
         them would be 2.9 times as long as a first one.
         """
-        for state in self._adam.state.values():
-            if not state["exp_avg_sq"].any():
-                state["step"].zero_()
+        for moments in self._adam.state.values():
+            if not moments["exp_avg_sq"].any():
+                moments["step"].zero_()
 
     @property
     def _adam(self) -> torch.optim.Optimizer:
@@ -171,12 +170,12 @@ class Engine:
     def save(self, folder: Path) -> None:
         """Writes all that the next step needs; every rank calls it, with a folder of its own."""
         if self.layout.rank == 0:
-            checkpoints.save_state(folder, self.network, self._optimizer)
+            state.save_state(folder, self.network, self._optimizer)
 
     def load(self, folder: Path) -> None:
         """Continues from what ``save`` of all ranks wrote."""
-        checkpoints.load_model(folder, self.network)
-        checkpoints.load_optimizer(folder, self._optimizer)
+        state.load_model(folder, self.network)
+        state.load_optimizer(folder, self._optimizer)
 
 
 class _DeepSpeed(Engine):
@@ -195,7 +194,7 @@ class _DeepSpeed(Engine):
         self.network, self.layout = network, layout
         # What samples under ZeRO-3: through the hooks of the original, which gather each layer for
         # every token, it would be slow, and ranks would have to sample equally long.
-        self._copy = copy.deepcopy(network.model) if layout.engine == "zero3" else None
+        self._copy = copy.deepcopy(network.model) if layout.deepspeed == "zero3" else None
         self._engine, *_ = deepspeed.initialize(
             model=network,
             optimizer=optimizer,

@@ -1,4 +1,6 @@
-"""Whether a model can learn from what it samples. Pure."""
+"""Whether a training goes well: its steps, and what it samples to learn from. Pure."""
+
+import math
 
 from autodidact_contract.stages.training import Online
 from autodidact_worker.runtime.errors import UserError
@@ -47,6 +49,27 @@ def check(
             f"none of the {answers} answers of the first {rollouts} rollouts earned a reward; warm "
             "up longer, and check that answers.rules, answers.kind and reasoning fit what the "
             "model was taught to write",
+        )
+
+
+def check_step(step: int, total: int, *, loss: float, norm: float | None, rate: float) -> None:
+    """Raises if a step had a loss or a gradient that is no number.
+
+    Args:
+        step: Number of the step, from 1.
+        total: Steps of the whole training.
+        loss: Of the step.
+        norm: Of the gradient, where it is known.
+        rate: Learning rate of the step.
+
+    Raises:
+        UserError: ``NaNLoss``.
+    """
+    if not (math.isfinite(loss) and math.isfinite(norm or 0.0)):
+        raise UserError(
+            "NaNLoss",
+            f"the loss is {loss} and the gradient norm {norm} at step {step} of {total} with "
+            f"learning rate {rate:.3g}; lower learningRate, raise warmupSteps or lower maxGradNorm",
         )
 
 

@@ -14,8 +14,8 @@ from autodidact_worker.intake import model_files
 from autodidact_worker.models import loading
 from autodidact_worker.models.policy import Policy
 from autodidact_worker.runtime.errors import StoppedError
-from autodidact_worker.stages.train_online_st import SelfTraining
 from autodidact_worker.training.distributed import Layout
+from autodidact_worker.training.online.learn_self_training import SelfTraining
 from autodidact_worker.training.online.rollouts import Answer
 from autodidact_worker.training.start import Row
 from support import online_stages

@@ -6,16 +6,15 @@ anywhere and resumed on CPU ends with the very bits of an undisturbed one.
 """
 
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from autodidact_contract.artifacts import Mean
 from autodidact_contract.records import Problem
+from autodidact_contract.stages.base import StageConfig
 from autodidact_contract.stages.training import Online
 from autodidact_worker.answers import grading
 from autodidact_worker.answers.grading import Grader
@@ -25,7 +24,8 @@ from autodidact_worker.runtime import rows
 from autodidact_worker.runtime.clock import Clock
 from autodidact_worker.runtime.errors import StoppedError, UserError
 from autodidact_worker.runtime.frame import Context, Output
-from autodidact_worker.training import distributed, health, start, validation
+from autodidact_worker.training import best, distributed, health, schedule, start, validation
+from autodidact_worker.training import state as saving
 from autodidact_worker.training.distributed import Layout
 from autodidact_worker.training.engines import Engine
 from autodidact_worker.training.online import rollouts
@@ -97,7 +97,7 @@ def plan(config: Online, questions: int, mini: int | None, layout: Layout) -> Pl
     )
 
 
-def problems(context: Context, name: str) -> list[Problem]:
+def problems(context: Context[StageConfig], name: str) -> list[Problem]:
     """Returns the questions of an input."""
     return rows.read(context.inputs[name].path / rows.DATA, Problem)
 
@@ -121,7 +121,7 @@ class Steps:
     @property
     def rate(self) -> float:
         """Learning rate of the next step."""
-        return start.learning_rate(self._config, self.taken, self._total)
+        return schedule.learning_rate(self._config, self.taken, self._total)
 
     def done(self, *, loss: float, norm: float, **more: float) -> None:
         """Takes note of a step; figures must be the same on every rank.
@@ -131,13 +131,7 @@ class Steps:
         """
         rate = self.rate
         self.taken += 1
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise UserError(
-                "NaNLoss",
-                f"the loss is {loss} and the gradient norm {norm} at step {self.taken} of "
-                f"{self._total} with learning rate {rate:.3g}; lower learningRate, raise "
-                "warmupSteps or lower maxGradNorm",
-            )
+        health.check_step(self.taken, self._total, loss=loss, norm=norm, rate=rate)
         self._figures.append({"loss": loss, "gradNorm": norm, "learningRate": rate, **more})
         self._report(self.taken, self._total, loss=loss, learningRate=rate)
 
@@ -159,7 +153,7 @@ class Loop:
     """An online training, from its checkpoint or its start to its output."""
 
     def __init__(
-        self, context: Context, begin: Start, plan: Plan, engine: Engine, score: Score
+        self, context: Context[Online], begin: Start, plan: Plan, engine: Engine, score: Score
     ) -> None:
         """Reads the questions; takes up the latest checkpoint, if there is one.
 
@@ -175,7 +169,7 @@ class Loop:
                 ``WrongWorldSize``: the checkpoint is one of other processes.
         """
         self._context, self._begin, self._plan = context, begin, plan
-        self._config: Online = context.config
+        self._config = context.config
         health.check_dropout(self._config)
         self._engine, self._layout, self._score = engine, engine.layout, score
         self._sampler = Sampler(
@@ -215,7 +209,8 @@ class Loop:
                 self._train(grader, examiner, learn, max_kl)
             except StoppedError:
                 self._save(grader)  # every rank was stopped, and before anything else was learned
-                raise StoppedError(self._last_words()) from None
+                where = f"rollout {self._state.rollouts} of {self._plan.rollouts}"
+                raise saving.stopped(where, self._keeper.saved) from None
             counts = self._counts(grader)
         self._report(self._state.steps, self._plan.steps)
         log.info("phases %s", self._clock)
@@ -318,9 +313,8 @@ class Loop:
                 self._layout,
                 self._context.stopping,
             )
-            best = self._measurements.add(state.rollouts, found.value)
-            if best and self._layout.rank == 0:
-                save_file(_trained(model), self._keeper.best)
+            if self._measurements.add(state.rollouts, found.value):
+                best.keep(model, self._keeper.best, self._layout)
         state.lines.append({"step": state.rollouts, "accuracy": found.value})
         log.info(
             *("accuracy=%.3f rollout=%d of %d cut=%d", found.value, state.rollouts),
@@ -343,12 +337,6 @@ class Loop:
         if save:
             self._save(grader)
 
-    def _last_words(self) -> str:
-        return (
-            f"stopped by SIGTERM after rollout {self._state.rollouts} of {self._plan.rollouts}; "
-            f"what was learned is {self._keeper.says}"
-        )
-
     def _save(self, grader: Grader) -> None:
         graded, seconds = self._graded(grader), self._clock.seconds
         self._keeper.save(replace(self._state, graded=graded, seconds=seconds))
@@ -358,19 +346,16 @@ class Loop:
     def _write(self) -> None:
         """Writes the model, the best or the last, and its curve."""
         with self._engine.whole() as model:
+            if self._config.validation.keep == "best":
+                best.put_back(model, self._keeper.best, self._layout)
             if self._layout.rank:
                 return
-            if self._config.validation.keep == "best":
-                weights = dict(model.named_parameters())
-                with torch.no_grad():
-                    for name, tensor in load_file(self._keeper.best).items():
-                        weights[name].copy_(tensor)
             start.write(self._context.out, lora.merged(model), self._begin, self._state.lines)
 
     def _output(self, counts: dict[str, int]) -> Output:
         state = self._state
         curve = [line for line in state.lines if "loss" in line]
-        metrics = start.closing_means(curve, REPORTED)
+        metrics = schedule.closing_means(curve, REPORTED)
         if curve and "kl" in curve[-1]:
             metrics["lastKl"] = Mean(total=curve[-1]["kl"])
         asked = min(len(self._held_out), self._config.validation.questions)
@@ -381,7 +366,7 @@ class Loop:
             metrics=metrics,
             seconds=self._clock.seconds,
             world_size=self._layout.world,
-            deepspeed=self._layout.engine,
+            deepspeed=self._layout.deepspeed,
         )
 
     def _counts(self, grader: Grader) -> dict[str, int]:
@@ -414,15 +399,6 @@ def _exploded(figures: Mapping[str, float], max_kl: float | None) -> bool:
         return False
     log.warning("training ends: the KL of an answer is %.3g, over maxKl %g", figures["kl"], max_kl)
     return True
-
-
-def _trained(model: Any) -> dict[str, torch.Tensor]:
-    """The weights that are trained, by name."""
-    return {
-        name: weight.detach().to("cpu", copy=True).contiguous()
-        for name, weight in model.named_parameters()
-        if weight.requires_grad
-    }
 
 
 def _norm(model: Any) -> float:

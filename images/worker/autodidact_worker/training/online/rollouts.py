@@ -17,6 +17,7 @@ from autodidact_worker.generation import Completion, Request, seed_key
 from autodidact_worker.generation.transformers import TransformersGenerator
 from autodidact_worker.models import loading, lora
 from autodidact_worker.runtime.errors import UserError
+from autodidact_worker.runtime.frame import kind_of
 from autodidact_worker.training import distributed
 from autodidact_worker.training.distributed import Layout
 
@@ -171,7 +172,7 @@ class Sampler:
             n=1,
             seed_key=seed_key(
                 config.seed,
-                config.stage,  # type: ignore[attr-defined]
+                kind_of(config),
                 f"{problem.id}/{visit.number}",
             ),
             max_new_tokens=min(config.sampling.max_new_tokens, self._limit - len(prompt)),

@@ -9,15 +9,18 @@ import logging
 import shutil
 from dataclasses import asdict, dataclass, field, replace
 
+from autodidact_contract.stages.base import StageConfig
 from autodidact_worker.runtime.checkpoints import Checkpoints, Interval
 from autodidact_worker.runtime.errors import UserError
 from autodidact_worker.runtime.frame import Context
 from autodidact_worker.training import distributed
+from autodidact_worker.training import state as state_files
+from autodidact_worker.training.best import BEST
 from autodidact_worker.training.engines import Engine
 
 log = logging.getLogger(__name__)
 
-_STATE, _BEST = "online.json", "best.safetensors"
+_STATE = "online.json"
 
 
 @dataclass
@@ -26,7 +29,7 @@ class State:
 
     Attributes:
         world: Number of processes.
-        engine: As in ``Layout``.
+        engine: ``Layout.deepspeed``, under the name that it has in checkpoints.
         rollouts: Finished ones.
         steps: Optimiser steps taken.
         lines: The curve: one line a rollout and one a measurement.
@@ -57,41 +60,34 @@ class Keeper:
     """Saves an online training and takes it up again; every rank has one.
 
     Attributes:
+        saved: Where checkpoints go; None without a store.
         best: Where the trained weights of the best model are, on rank 0.
     """
 
-    def __init__(self, context: Context, engine: Engine) -> None:
+    def __init__(self, context: Context[StageConfig], engine: Engine) -> None:
         """Saves nowhere without a store.
 
         Args:
             context: The stage.
             engine: What trains.
         """
-        self._saved: Checkpoints | None = None
-        if context.store is not None:
-            kind = context.config.stage
-            self._saved = Checkpoints.of(context.store, context.namespace, kind, context.key)
+        self.saved = state_files.checkpoints_of(context)
         self._scratch, self._engine, self._layout = context.scratch, engine, engine.layout
         self._interval = Interval()
         self._last = 0  # rollouts of the last checkpoint
-        self.best = context.scratch / _BEST
+        self.best = context.scratch / BEST
 
     @property
     def due(self) -> bool:
         """Whether it is time."""
         return self._interval.over
 
-    @property
-    def says(self) -> str:
-        """What becomes of what was learned, when training stops."""
-        return "saved" if self._saved else "lost, for there is no store"
-
     def save(self, state: State) -> None:
         """Saves what was learned since the last checkpoint, if anything was; every rank calls it.
 
         A measurement alone is made again: the files of a complete checkpoint are never replaced.
         """
-        if self._saved is None or state.rollouts == self._last:
+        if self.saved is None or state.rollouts == self._last:
             return
         folder = self._scratch / "checkpoint"
         folder.mkdir()
@@ -99,10 +95,10 @@ class Keeper:
         if self._layout.rank == 0:
             (folder / _STATE).write_text(json.dumps(asdict(state)))
             if self.best.exists():
-                (folder / _BEST).hardlink_to(self.best)
-        parts = distributed.gathered(self._saved.upload(state.rollouts, folder), self._layout)
+                (folder / BEST).hardlink_to(self.best)
+        parts = distributed.gathered(self.saved.upload(state.rollouts, folder), self._layout)
         if self._layout.rank == 0:
-            self._saved.mark(state.rollouts, parts)
+            self.saved.mark(state.rollouts, parts)
         shutil.rmtree(folder)
         self._last = state.rollouts
         self._interval.restart()
@@ -113,20 +109,20 @@ class Keeper:
         Raises:
             UserError: ``WrongWorldSize``: it is one of other processes.
         """
-        fresh = State(world=self._layout.world, engine=self._layout.engine)
-        marker = self._saved.latest() if self._saved else None
-        if self._saved is None or marker is None:
+        fresh = State(world=self._layout.world, engine=self._layout.deepspeed)
+        marker = self.saved.latest() if self.saved else None
+        if self.saved is None or marker is None:
             return fresh
         folder = self._scratch / "resume"
-        self._saved.download(marker, folder)
+        self.saved.download(marker, folder)
         state = State(**json.loads((folder / _STATE).read_text()))
         state.measured = [(step, accuracy) for step, accuracy in state.measured]
-        check_world(state, fresh, self._saved)
+        check_world(state, fresh, self.saved)
         self._engine.load(folder)
-        if (folder / _BEST).exists():
-            (folder / _BEST).rename(self.best)
+        if (folder / BEST).exists():
+            (folder / BEST).rename(self.best)
         if self._layout.rank == 0:
-            self._saved.prune(marker.step)  # what an attempt left that was killed while it removed
+            self.saved.prune(marker.step)  # what an attempt left that was killed while it removed
         shutil.rmtree(folder)
         log.info("resume rollout=%d step=%d", state.rollouts, state.steps)
         self._last = state.rollouts

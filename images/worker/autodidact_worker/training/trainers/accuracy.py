@@ -6,6 +6,7 @@ from typing import Any
 
 from autodidact_contract.artifacts import Mean
 from autodidact_contract.records import Problem
+from autodidact_contract.stages.base import StageConfig
 from autodidact_contract.stages.training import Validation
 from autodidact_worker.answers import grading
 from autodidact_worker.answers.grading import Grader
@@ -22,7 +23,7 @@ class ByAccuracy:
     """Greedy decoding of the validation split."""
 
     def __init__(
-        self, context: Context, config: Validation, grader: Grader, epoch_rounds: float
+        self, context: Context[StageConfig], config: Validation, grader: Grader, epoch_rounds: float
     ) -> None:
         """Reads the validation split.
 

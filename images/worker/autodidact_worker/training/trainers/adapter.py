@@ -2,24 +2,30 @@
 
 import json
 import logging
-import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import transformers
-from transformers import PrinterCallback, TrainerCallback
+from transformers import (
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
+from autodidact_contract.stages.training import Training
 from autodidact_worker.models import lora
-from autodidact_worker.runtime import checkpoints
 from autodidact_worker.runtime.checkpoints import Checkpoints, Interval
-from autodidact_worker.runtime.errors import StoppedError, UserError
+from autodidact_worker.runtime.errors import StoppedError
 from autodidact_worker.runtime.frame import Context
-from autodidact_worker.training import distributed
+from autodidact_worker.training import distributed, health, state
 from autodidact_worker.training.distributed import Layout
-from autodidact_worker.training.start import Start, learning_rate
+from autodidact_worker.training.schedule import learning_rate
+from autodidact_worker.training.start import Start
 from autodidact_worker.training.trainers.measuring import Measuring
 
 log = logging.getLogger(__name__)
@@ -35,6 +41,8 @@ class Adapter:
     """What all trainers get; comes before TRL's or transformers' class.
 
     Attributes:
+        LOGGED: Which of the trainer's own figures are kept beside those of all trainers, in this
+            order, and what we call them; none of them is a time.
         ours: The stage.
         begin: What the training starts from.
         layout: On what it runs.
@@ -47,7 +55,8 @@ class Adapter:
         stopped: Whether it was asked to stop, and has.
     """
 
-    ours: Context
+    LOGGED: ClassVar[Mapping[str, str]] = {}
+    ours: Context[Training]
     begin: Start
     layout: Layout
     saved: Checkpoints | None = None
@@ -60,7 +69,7 @@ class Adapter:
 
     def adapt(
         self: Any,
-        context: Context,
+        context: Context[Training],
         begin: Start,
         layout: Layout,
         *,
@@ -83,9 +92,7 @@ class Adapter:
         self.schedule, self.measuring = schedule, measuring
         self.trained = lora.trainable_parameters(self.model)
         self.train_dataset = self.train_dataset.select(taken)
-        if context.store is not None:
-            kind = context.config.stage
-            self.saved = Checkpoints.of(context.store, context.namespace, kind, context.key)
+        self.saved = state.checkpoints_of(context)
         self.pop_callback(PrinterCallback)
         self.add_callback(_Watch(self))
 
@@ -164,18 +171,16 @@ class Adapter:
         step = self.state.global_step
         folder = Path(self.args.output_dir) / f"checkpoint-{step}"
         folder.mkdir(parents=True, exist_ok=True)
-        if self.layout.engine != "none":
+        if self.layout.deepspeed != "none":
             transformers.Trainer._save_checkpoint(self, model, trial)  # noqa: SLF001
             for pattern in _UNREAD:
                 for path in folder.glob(pattern):
                     path.unlink()
         elif self.layout.rank == 0:
-            checkpoints.save_state(folder, self.model, self.optimizer, self.lr_scheduler)
+            state.save_state(folder, self.model, self.optimizer, self.lr_scheduler)
             self.state.save_to_json(str(folder / "trainer_state.json"))
         # Dropout differs by rank, and so does the state of its generator.
-        (folder / f"{RANDOM}{self.layout.rank}.json").write_text(
-            json.dumps(checkpoints.random_state())
-        )
+        (folder / f"{RANDOM}{self.layout.rank}.json").write_text(json.dumps(state.random_state()))
         self.save_progress(folder)
         parts = self.saved.upload(step, folder)
         everyone = distributed.gathered(parts, self.layout)
@@ -184,18 +189,18 @@ class Adapter:
         shutil.rmtree(folder)
 
     def _load_from_checkpoint(self: Any, folder: str, model: Any = None) -> None:
-        checkpoints.load_model(Path(folder), model or self.model)
+        state.load_model(Path(folder), model or self.model)
 
     def _load_optimizer_and_scheduler(self: Any, folder: str | None) -> None:
-        if self.layout.engine != "none":
+        if self.layout.deepspeed != "none":
             super()._load_optimizer_and_scheduler(folder)  # type: ignore[misc]
         elif folder:
-            checkpoints.load_optimizer(Path(folder), self.optimizer, self.lr_scheduler)
+            state.load_optimizer(Path(folder), self.optimizer, self.lr_scheduler)
 
     def _load_rng_state(self: Any, folder: str | None) -> None:
         if folder:
             path = Path(folder) / f"{RANDOM}{self.layout.rank}.json"
-            checkpoints.restore_random(json.loads(path.read_text()))
+            state.restore_random(json.loads(path.read_text()))
 
 
 class NothingToDo(Exception):  # noqa: N818 - it is no error
@@ -207,10 +212,16 @@ class _Watch(TrainerCallback):
 
     def __init__(self, trainer: Any) -> None:
         self._trainer = trainer
-        self._context: Context = trainer.ours
+        self._context: Context[Training] = trainer.ours
         self._interval = Interval()
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+    def on_train_begin(
+        self,
+        args: TrainingArguments,  # noqa: ARG002 - transformers names them
+        state: TrainerState,  # noqa: ARG002
+        control: TrainerControl,  # noqa: ARG002
+        **rest: Any,  # noqa: ARG002
+    ) -> None:
         """Compares what trains with what was asked, and measures what it starts from, or owes."""
         trainer = self._trainer
         distributed.check_engine(trainer, trainer.layout)
@@ -220,7 +231,13 @@ class _Watch(TrainerCallback):
                 trainer.end()
                 raise NothingToDo
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+    def on_step_end(
+        self,
+        args: TrainingArguments,  # noqa: ARG002 - transformers names them
+        state: TrainerState,
+        control: TrainerControl,
+        **rest: Any,  # noqa: ARG002
+    ) -> None:
         """Lets all ranks save, and stop, after the same step."""
         trainer, step = self._trainer, state.global_step
         if step % trainer.round_steps:
@@ -235,17 +252,19 @@ class _Watch(TrainerCallback):
             control.should_save = True
             self._interval.restart()
 
-    def on_log(self, args: Any, state: Any, control: Any, **rest: Any) -> None:  # noqa: ARG002
+    def on_log(
+        self,
+        args: TrainingArguments,  # noqa: ARG002 - transformers names them
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **rest: Any,
+    ) -> None:
         """Reports, and refuses to go on with a loss that is no number."""
         logs: dict[str, Any] = rest["logs"]
         if "loss" not in logs:
             return
         step, rate = state.global_step, logs["learning_rate"]
-        if not all(math.isfinite(logs.get(name, 0.0)) for name in ("loss", "grad_norm")):
-            raise UserError(
-                "NaNLoss",
-                f"the loss is {logs['loss']} and the gradient norm {logs.get('grad_norm')} at step "
-                f"{step} of {state.max_steps} with learning rate {rate:.3g}; lower learningRate, "
-                "raise warmupSteps or lower maxGradNorm",
-            )
+        health.check_step(
+            *(step, state.max_steps), loss=logs["loss"], norm=logs.get("grad_norm"), rate=rate
+        )
         self._context.progress(step, state.max_steps, loss=logs["loss"], learningRate=rate)

@@ -18,6 +18,7 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from autodidact_contract.artifacts import Mean
 from autodidact_contract.records import SeedPrompt
+from autodidact_contract.stages.base import StageConfig
 from autodidact_contract.stages.training import Selection
 from autodidact_worker import generation
 from autodidact_worker.generation.transformers import TransformersGenerator
@@ -89,7 +90,7 @@ class Choice:
 class ByBattles:
     """Sampled replies to validation prompts, compared by the judge of a contest."""
 
-    def __init__(self, context: Context, config: Selection) -> None:
+    def __init__(self, context: Context[StageConfig], config: Selection) -> None:
         """Reads the prompts and opens the judge.
 
         A model that judges is loaded now: once a trainer has switched ZeRO-3 on, transformers

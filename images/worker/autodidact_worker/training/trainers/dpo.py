@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from datasets import Dataset
@@ -15,7 +15,8 @@ from autodidact_contract.stages.training import TrainDpo
 from autodidact_worker.models import lora
 from autodidact_worker.runtime.frame import Context, Output
 from autodidact_worker.training.distributed import Layout
-from autodidact_worker.training.start import Row, Start, micro_batches, order, steps
+from autodidact_worker.training.schedule import micro_batches, order, steps
+from autodidact_worker.training.start import Row, Start
 from autodidact_worker.training.trainers import run
 from autodidact_worker.training.trainers.adapter import Adapter
 from autodidact_worker.training.trainers.measuring import Measuring
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def train(
-    context: Context,
+    context: Context[TrainDpo],
     begin: Start,
     rows: Sequence[Row],
     layout: Layout,
@@ -50,7 +51,7 @@ def train(
         StoppedError: Asked to stop; a checkpoint is in the store.
         UserError: ``NaNLoss``, ``LoraNotApplicable`` or ``WrongWorldSize``.
     """
-    config: TrainDpo = context.config
+    config = context.config
     data = {
         "prompt_ids": [row.prompt for row in rows],
         "chosen_ids": [row.targets[0] for row in rows],
@@ -73,9 +74,9 @@ def train(
     return run.output(trainer, run.row_counts(trainer, rows, taken))
 
 
-def arguments(context: Context, layout: Layout) -> DPOConfig:
+def arguments(context: Context[TrainDpo], layout: Layout) -> DPOConfig:
     """Returns TRL's settings for a DPO stage."""
-    config: TrainDpo = context.config
+    config = context.config
     nll = config.nll_coefficient
     return DPOConfig(
         **run.arguments(context, layout, micro_batches(config, layout.world)),
@@ -95,6 +96,15 @@ class _Dpo(Adapter, DPOTrainer):
     TRL keeps the reference log-probabilities in a cache file that rank 0 writes and all others
     open, which needs a disk that all nodes share.
     """
+
+    LOGGED: ClassVar = {
+        "mean_token_accuracy": "tokenAccuracy",
+        "rewards/margins": "rewardsMargin",
+        "rewards/accuracies": "rewardsAccuracy",
+        "rewards/chosen": "rewardsChosen",
+        "rewards/rejected": "rewardsRejected",
+        "entropy": "entropy",
+    }
 
     def weigh(self, consistency: Sequence[float]) -> None:
         """Has each pair of the data count in so large a share, and in the rest exchanged."""

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
@@ -30,19 +30,33 @@ from autodidact_worker.training import distributed, health, validation
 from autodidact_worker.training.distributed import Layout
 from autodidact_worker.training.online import rollouts
 from autodidact_worker.training.online.rollouts import Sampler, Visit
-from autodidact_worker.training.start import Start, micro_batches
+from autodidact_worker.training.schedule import micro_batches
+from autodidact_worker.training.start import Start
 from autodidact_worker.training.trainers import run
 from autodidact_worker.training.trainers.adapter import Adapter
 from autodidact_worker.training.trainers.measuring import Measuring
 
 log = logging.getLogger(__name__)
 
+ROLLOUT = (
+    "reward",
+    "sampledAccuracy",
+    "truncation",
+    "unread",
+    "timeouts",
+    "queryLength",
+    "answerLength",
+    "uniqueTexts",
+    "uniqueValues",
+)
+"""Figures of the rollout that a step learned from, see ``rollouts.figures``."""
+
 UNFELT = math.ulp(0.0)
 """A weight that is not 0, but whose product with any finite number of the loss is."""
 
 
 def train(
-    context: Context,
+    context: Context[TrainGrpo],
     begin: Start,
     problems: Sequence[Problem],
     layout: Layout,
@@ -65,7 +79,7 @@ def train(
             ``InvalidBatchSize``, ``DropoutNotApplicable``, ``LoraNotApplicable`` or
             ``WrongWorldSize``.
     """
-    config: TrainGrpo = context.config
+    config = context.config
     health.check_dropout(config)
     count = max(1, round(config.epochs * len(problems) / config.batch_size))
     visits = rollouts.visits(len(problems), 0, count * config.batch_size, config.seed)
@@ -107,13 +121,13 @@ def train(
     return replace(found, metrics={**found.metrics, **last}, seconds=rollout.clock.seconds)
 
 
-def arguments(context: Context, layout: Layout) -> GRPOConfig:
+def arguments(context: Context[TrainGrpo], layout: Layout) -> GRPOConfig:
     """Returns TRL's settings for a GRPO stage: those of the paper wherever it says something.
 
     A step has all the answers of a rollout, and a rollout is learned from ``passes`` times. What
     is 0, off or None here is an addition of TRL's to the paper.
     """
-    config: TrainGrpo = context.config
+    config = context.config
     answers = config.model_copy(update={"batch_size": config.batch_size * config.group_size})
     return GRPOConfig(
         **run.arguments(context, layout, micro_batches(answers, layout.world)),
@@ -253,6 +267,14 @@ class Rollout:
 
 class _Grpo(Adapter, GRPOTrainer):
     """TRL's GRPO with the adapter, our sampling, and the KL of whole answers."""
+
+    LOGGED: ClassVar = {
+        "frac_reward_zero_std": "groupsAllEqual",
+        "sequence_kl": "kl",
+        "clip_ratio/region_mean": "clipFraction",
+        "entropy": "entropy",
+        **{name: name for name in ROLLOUT},
+    }
 
     rollout: Rollout
     trial: int

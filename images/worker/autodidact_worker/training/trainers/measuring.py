@@ -12,18 +12,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from safetensors.torch import load_file, save_file
 from trl.models import unwrap_model_for_generation
 
 from autodidact_contract.artifacts import Mean
+from autodidact_contract.stages.base import StageConfig
 from autodidact_worker.models import lora
 from autodidact_worker.runtime.frame import Context
-from autodidact_worker.training import distributed
+from autodidact_worker.training import best
+from autodidact_worker.training.best import BEST
 from autodidact_worker.training.distributed import Layout
 
 log = logging.getLogger(__name__)
-
-BEST = "best.safetensors"
 
 
 class Yardstick(Protocol):
@@ -77,7 +76,7 @@ class Measuring:
         step: Step of the last measurement; -1 before the first one.
     """
 
-    def __init__(self, context: Context, yardstick: Yardstick) -> None:
+    def __init__(self, context: Context[StageConfig], yardstick: Yardstick) -> None:
         self.yardstick = yardstick
         self.step = -1
         self._best = context.scratch / BEST
@@ -96,14 +95,14 @@ class Measuring:
             keep = self.yardstick.measure(lora.plain(model), trainer.processing_class, step, layout)
         self.step = step
         if keep:
-            _keep(trainer.accelerator.unwrap_model(trainer.model), self._best, layout)
+            best.keep(trainer.accelerator.unwrap_model(trainer.model), self._best, layout)
 
     def restore(self, trainer: Any, layout: Layout) -> None:
         """Puts the weights of the result into the model, if it is not as it was then."""
         kept = self.yardstick.kept
         if kept < trainer.state.global_step:
             log.info("keeping the model of step %d", kept)
-            _put_back(trainer.accelerator.unwrap_model(trainer.model), self._best, layout)
+            best.put_back(trainer.accelerator.unwrap_model(trainer.model), self._best, layout)
 
     def save(self, folder: Path, layout: Layout) -> None:
         """Writes what a resumed training needs to a checkpoint's folder; every rank its own."""
@@ -123,24 +122,3 @@ class Measuring:
 
 def _state(layout: Layout) -> str:
     return f"measured-{layout.rank}.json"
-
-
-def _keep(model: Any, path: Path, layout: Layout) -> None:
-    """Writes the trained weights to a file of rank 0's."""
-    weights = {}
-    for name, weight in model.named_parameters():
-        if weight.requires_grad:
-            with distributed.whole(weight, layout):
-                if layout.rank == 0:
-                    weights[name] = weight.detach().to("cpu", copy=True).contiguous()
-    if layout.rank == 0:
-        save_file(weights, path)
-
-
-def _put_back(model: Any, path: Path, layout: Layout) -> None:
-    weights = load_file(path) if layout.rank == 0 else {}
-    for name, weight in model.named_parameters():
-        if weight.requires_grad:
-            with distributed.whole(weight, layout):
-                if layout.rank == 0:
-                    weight.data.copy_(weights[name])

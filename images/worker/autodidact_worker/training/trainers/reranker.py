@@ -16,13 +16,18 @@ from autodidact_contract.stages.training import TrainReranker
 from autodidact_worker.models import classifier, lora
 from autodidact_worker.runtime.frame import Context, Output
 from autodidact_worker.training.distributed import Layout
-from autodidact_worker.training.start import Row, Start, micro_batches, order, steps
+from autodidact_worker.training.schedule import micro_batches, order, steps
+from autodidact_worker.training.start import Row, Start
 from autodidact_worker.training.trainers import run
 from autodidact_worker.training.trainers.adapter import Adapter
 
 
 def train(
-    context: Context, begin: Start, rows: Sequence[Row], labels: Sequence[int], layout: Layout
+    context: Context[TrainReranker],
+    begin: Start,
+    rows: Sequence[Row],
+    labels: Sequence[int],
+    layout: Layout,
 ) -> Output:
     """Trains a classifier on whole rows and writes it.
 
@@ -37,7 +42,7 @@ def train(
         StoppedError: Asked to stop; a checkpoint is in the store.
         UserError: ``NaNLoss``, ``LoraNotApplicable`` or ``WrongWorldSize``.
     """
-    config: TrainReranker = context.config
+    config = context.config
     trainer = _Reranker(
         model=lora.wrap(begin.model, config.lora),
         args=TrainingArguments(

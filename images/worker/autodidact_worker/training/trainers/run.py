@@ -8,44 +8,18 @@ from typing import Any
 from autodidact_contract.stages.training import Training
 from autodidact_worker.answers import grading
 from autodidact_worker.models import lora
-from autodidact_worker.runtime.errors import StoppedError, UserError
+from autodidact_worker.runtime.errors import UserError
 from autodidact_worker.runtime.frame import Context, Output
-from autodidact_worker.training import distributed, start
+from autodidact_worker.training import distributed, schedule, start, state
 from autodidact_worker.training.distributed import Layout
 from autodidact_worker.training.start import Row
 from autodidact_worker.training.trainers.adapter import RANDOM, NothingToDo
 
 log = logging.getLogger(__name__)
 
-ROLLOUT = (
-    "reward",
-    "sampledAccuracy",
-    "truncation",
-    "unread",
-    "timeouts",
-    "queryLength",
-    "answerLength",
-    "uniqueTexts",
-    "uniqueValues",
-)
-"""Figures of the rollout that a step learned from, see ``rollouts.figures``."""
 
-LOGGED = {
-    "loss": "loss",
-    "grad_norm": "gradNorm",
-    "learning_rate": "learningRate",
-    "mean_token_accuracy": "tokenAccuracy",
-    "rewards/margins": "rewardsMargin",
-    "rewards/accuracies": "rewardsAccuracy",
-    "rewards/chosen": "rewardsChosen",
-    "rewards/rejected": "rewardsRejected",
-    "frac_reward_zero_std": "groupsAllEqual",
-    "sequence_kl": "kl",
-    "clip_ratio/region_mean": "clipFraction",
-    "entropy": "entropy",
-    **{name: name for name in ROLLOUT},
-}
-"""What is kept of the trainer's figures, under our names; none of them is a time."""
+LOGGED = {"loss": "loss", "grad_norm": "gradNorm", "learning_rate": "learningRate"}
+"""What is kept of the figures of every trainer, under our names."""
 
 REPORTED = (
     "loss",
@@ -60,7 +34,7 @@ REPORTED = (
 )
 
 
-def arguments(context: Context, layout: Layout, micro: tuple[int, int]) -> dict[str, Any]:
+def arguments(context: Context[Training], layout: Layout, micro: tuple[int, int]) -> dict[str, Any]:
     """Returns the arguments that all trainers share.
 
     Args:
@@ -68,7 +42,7 @@ def arguments(context: Context, layout: Layout, micro: tuple[int, int]) -> dict[
         layout: On what it runs.
         micro: Rows in a forward pass of one process, and passes that make a step.
     """
-    config: Training = context.config
+    config = context.config
     return {
         "output_dir": str(context.scratch / "trainer"),
         "seed": config.seed,
@@ -104,11 +78,8 @@ def run(trainer: Any) -> None:
     except NothingToDo:
         log.info("the model is good enough before the next step")
     if trainer.stopped:
-        kept = "saved" if trainer.saved else "lost, for there is no store"
-        raise StoppedError(
-            f"stopped by SIGTERM after step {trainer.state.global_step} of "
-            f"{trainer.state.max_steps}; what was learned is {kept}"
-        )
+        where = f"step {trainer.state.global_step} of {trainer.state.max_steps}"
+        raise state.stopped(where, trainer.saved)
     if trainer.measuring is not None:
         trainer.measuring.restore(trainer, trainer.layout)
     _save(trainer)
@@ -122,7 +93,7 @@ def output(trainer: Any, counts: Mapping[str, int]) -> Output:
         counts: What was counted of its data; what all trainings count is added.
     """
     history = history_of(trainer)
-    metrics = start.closing_means(history, REPORTED)
+    metrics = schedule.closing_means(history, REPORTED)
     found = {
         **counts,
         "steps": len(history),
@@ -140,7 +111,7 @@ def output(trainer: Any, counts: Mapping[str, int]) -> Output:
         counts=found,
         metrics=metrics,
         world_size=trainer.layout.world,
-        deepspeed=trainer.layout.engine,
+        deepspeed=trainer.layout.deepspeed,
     )
 
 
@@ -162,10 +133,11 @@ def row_counts(trainer: Any, rows: Sequence[Row], taken: Sequence[int]) -> dict[
 
 def history_of(trainer: Any) -> list[dict[str, float]]:
     """Returns the figures of every step, those of earlier attempts included."""
+    names = {**LOGGED, **trainer.LOGGED}
     return [
         {
             "step": line["step"],
-            **{ours: line[name] for name, ours in LOGGED.items() if name in line},
+            **{ours: line[name] for name, ours in names.items() if name in line},
         }
         for line in trainer.state.log_history
         if "loss" in line
@@ -196,7 +168,7 @@ def _resume(trainer: Any) -> str | None:
 
 def _save(trainer: Any) -> None:
     begin, layout, weights = trainer.begin, trainer.layout, None
-    if layout.engine != "none":
+    if layout.deepspeed != "none":
         weights = trainer.accelerator.get_state_dict(trainer.deepspeed)
     if layout.rank:
         return

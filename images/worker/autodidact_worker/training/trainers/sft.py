@@ -1,6 +1,7 @@
 """SFT by TRL: on the targets of rows, end token included."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
@@ -9,14 +10,15 @@ from autodidact_contract.stages.training import TrainSft
 from autodidact_worker.models import lora
 from autodidact_worker.runtime.frame import Context, Output
 from autodidact_worker.training.distributed import Layout
-from autodidact_worker.training.start import Row, Start, micro_batches, order, steps
+from autodidact_worker.training.schedule import micro_batches, order, steps
+from autodidact_worker.training.start import Row, Start
 from autodidact_worker.training.trainers import run
 from autodidact_worker.training.trainers.adapter import Adapter
 from autodidact_worker.training.trainers.measuring import Measuring
 
 
 def train(
-    context: Context,
+    context: Context[TrainSft],
     begin: Start,
     rows: Sequence[Row],
     layout: Layout,
@@ -31,7 +33,7 @@ def train(
         StoppedError: Asked to stop; a checkpoint is in the store.
         UserError: ``NaNLoss``, ``LoraNotApplicable`` or ``WrongWorldSize``.
     """
-    config: TrainSft = context.config
+    config = context.config
     data = {
         "input_ids": [row.prompt + row.targets[0] for row in rows],
         "labels": [[-100] * len(row.prompt) + row.targets[0] for row in rows],
@@ -59,3 +61,5 @@ def train(
 
 class _Sft(Adapter, SFTTrainer):
     """TRL's SFT with the adapter."""
+
+    LOGGED: ClassVar = {"mean_token_accuracy": "tokenAccuracy", "entropy": "entropy"}
