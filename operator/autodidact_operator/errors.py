@@ -1,4 +1,4 @@
-"""What can go wrong in the operator.
+"""The errors of the operator.
 
 OperatorError
 |-- TransientError              trying again helps
