@@ -7,14 +7,15 @@ and DPO with M(t) as the frozen reference makes M(t+1). No seed data enters DPO.
 Every default is the paper's where the paper has one; where it is silent the description says so.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from autodidact_contract.api.answers import AnswerFields
 from autodidact_contract.api.referee import Checkpoints, Referee
 from autodidact_contract.api.run import Gate, Origin, RunSpec, Source
 from autodidact_contract.api.seed import SeedFields
+from autodidact_contract.api.selfreward_rules import RULES
 from autodidact_contract.api.training import TrainingFields
 from autodidact_contract.base import SELF_REWARDING as SR
 from autodidact_contract.base import Schema, doc
@@ -48,16 +49,6 @@ CREAM = "arXiv 2410.12735"
 
 TEMPORAL = "arXiv 2508.06026"
 """Wang et al., Temporal Self-Rewarding Language Models."""
-
-NO_PAIRS = (
-    "learning positive makes no pairs, so that it excludes metaJudge, dpo.consistency, "
-    "dpo.checkpoints, dpo.nllCoefficient, pairs.rho, pairs.anchoredLoser, pairs.minScoreGap, "
-    "pairs.maxChosenLength and gates.minMeanGap"
-)
-NO_FORK = (
-    "from and learning positive exclude each other: each of its rounds starts SFT again from the "
-    "given model"
-)
 
 
 class Data(Schema):
@@ -247,12 +238,6 @@ class Prompts(Sampled):
         le=1000,
     )
 
-    @model_validator(mode="after")
-    def _word_range(self) -> "Prompts":
-        if self.min_words > self.max_words:
-            raise ValueError("minWords must not be above maxWords")
-        return self
-
 
 class Responses(Sampled):
     """Candidate replies to each prompt."""
@@ -277,12 +262,6 @@ class JudgeFields(Sampled):
         1, "Readable judgements a reply needs to be scored.", NOT_STATED, ge=1, le=256
     )
     allow_fractional: bool = doc(False, "Whether a score like 4.5 is readable.", NOT_STATED)
-
-    @model_validator(mode="after")
-    def _enough_votes(self) -> "JudgeFields":
-        if self.min_valid > self.votes:
-            raise ValueError("minValid must not be above votes")
-        return self
 
 
 class Pairs(Schema):
@@ -436,6 +415,8 @@ class Gates(Schema):
 class SelfRewardSpec(RunSpec):
     """What to improve, with which seed data, how often and how."""
 
+    RULES: ClassVar = RULES
+
     from_: Origin | None = doc(
         None,
         "Starts from a model of another run in place of M1, without a warm-up of its own and "
@@ -496,191 +477,3 @@ class SelfRewardSpec(RunSpec):
     def seed_source(self) -> Source | None:
         """Where the prompts of the battles come from, whose oracle may decide them."""
         return self.data.held_out or self.data.ranked
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "SelfRewardSpec":
-        for said, message in (
-            (
-                self._has_its_data(),
-                "data.ranked, or data.instructions and data.heldOut, are needed",
-            ),
-            (
-                not (self.data.ranked and self.data.evaluations),
-                "data.ranked builds the evaluations; give one of the two",
-            ),
-            (
-                (self.reward == "verifier") == (self.data.questions is not None),
-                "reward verifier and data.questions need each other",
-            ),
-            (
-                self.dpo.checkpoints is None or self.data.validation or self.data.ranked,
-                "dpo.checkpoints needs data.validation or data.ranked",
-            ),
-            (
-                self.reward == "judge" or self.meta_judge is None,
-                "metaJudge needs reward judge",
-            ),
-            (
-                self.reward == "judge" or self.learning == "dpo",
-                "learning positive needs reward judge",
-            ),
-            (
-                self.reward != "verifier"
-                or not (self.dpo.consistency or self.pairs.anchored_loser),
-                "dpo.consistency and pairs.anchoredLoser need reward judge or implicit",
-            ),
-            (self.learning == "dpo" or not self._wants_pairs(), NO_PAIRS),
-            (self.learning == "dpo" or self.from_ is None, NO_FORK),
-            (
-                self.reward == "judge" or self.gates.min_score_entropy is None,
-                "gates.minScoreEntropy needs reward judge",
-            ),
-            (
-                self.reward != "verifier" or self.gates.max_tie_rate is None,
-                "gates.maxTieRate needs reward judge or implicit",
-            ),
-            (
-                self.meta_judge is None or self.judge.votes >= 2,
-                "metaJudge needs judge.votes of at least 2",
-            ),
-            (
-                self.gates.min_gain is None or "previous" in self.evaluation.against,
-                "gates.minGain needs previous in evaluation.against",
-            ),
-            (
-                self.gates.max_length_ratio is None or "first" in self.evaluation.against,
-                "gates.maxLengthRatio needs first in evaluation.against",
-            ),
-            (
-                len(set(self.evaluation.against)) == len(self.evaluation.against),
-                "evaluation.against must not name one twice",
-            ),
-            (
-                self.evaluation.judge != "oracle" or _is_toy(self.seed_source),
-                "evaluation.judge oracle needs data.heldOut from a toy:// task",
-            ),
-            (
-                self.dpo.checkpoints is None
-                or self.dpo.checkpoints.judge != "oracle"
-                or _is_toy(self.data.validation or self.data.ranked),
-                "dpo.checkpoints.judge oracle needs data.validation from a toy:// task",
-            ),
-        ):
-            if not said:
-                raise ValueError(message)
-        return self
-
-    def _wants_pairs(self) -> bool:
-        """Whether an option is set that only pairs, or DPO on them, make use of."""
-        pairs, dpo = self.pairs, self.dpo
-        return bool(
-            self.meta_judge
-            or dpo.consistency
-            or dpo.checkpoints
-            or dpo.nll_coefficient
-            or pairs.rho
-            or pairs.anchored_loser
-            or pairs.min_score_gap
-            or pairs.max_chosen_length
-            or self.gates.min_mean_gap
-        )
-
-    def _has_its_data(self) -> bool:
-        return bool(self.data.ranked or (self.data.instructions and self.data.held_out))
-
-
-def _is_toy(source: Source | None) -> bool:
-    return source is not None and source.uri.startswith("toy://")
-
-
-RULES = (
-    (
-        "has(self.data.ranked) || (has(self.data.instructions) && has(self.data.heldOut))",
-        "data.ranked, or data.instructions and data.heldOut, are needed",
-    ),
-    (
-        "!(has(self.data.ranked) && has(self.data.evaluations))",
-        "data.ranked builds the evaluations; give one of the two",
-    ),
-    (
-        "(self.reward == 'verifier') == has(self.data.questions)",
-        "reward verifier and data.questions need each other",
-    ),
-    (
-        "!has(self.dpo.checkpoints) || has(self.data.validation) || has(self.data.ranked)",
-        "dpo.checkpoints needs data.validation or data.ranked",
-    ),
-    ("self.reward == 'judge' || !has(self.metaJudge)", "metaJudge needs reward judge"),
-    (
-        "self.reward == 'judge' || self.learning == 'dpo'",
-        "learning positive needs reward judge",
-    ),
-    (
-        "self.reward != 'verifier' || !(self.dpo.consistency || self.pairs.anchoredLoser)",
-        "dpo.consistency and pairs.anchoredLoser need reward judge or implicit",
-    ),
-    (
-        (
-            "self.learning == 'dpo' || !(has(self.metaJudge) || self.dpo.consistency || "
-            "has(self.dpo.checkpoints) || self.dpo.nllCoefficient > 0.0 || "
-            "self.pairs.rho.size() > 0 || self.pairs.anchoredLoser || "
-            "self.pairs.minScoreGap > 0.0 || has(self.pairs.maxChosenLength) || "
-            "has(self.gates.minMeanGap))"
-        ),
-        NO_PAIRS,
-    ),
-    ("self.learning == 'dpo' || !has(self.from)", NO_FORK),
-    (
-        "self.reward == 'judge' || !has(self.gates.minScoreEntropy)",
-        "gates.minScoreEntropy needs reward judge",
-    ),
-    (
-        "self.reward != 'verifier' || !has(self.gates.maxTieRate)",
-        "gates.maxTieRate needs reward judge or implicit",
-    ),
-    (
-        "!has(self.metaJudge) || self.judge.votes >= 2",
-        "metaJudge needs judge.votes of at least 2",
-    ),
-    (
-        "!has(self.gates.minGain) || 'previous' in self.evaluation.against",
-        "gates.minGain needs previous in evaluation.against",
-    ),
-    (
-        "!has(self.gates.maxLengthRatio) || 'first' in self.evaluation.against",
-        "gates.maxLengthRatio needs first in evaluation.against",
-    ),
-    (
-        "self.evaluation.against.all(a, self.evaluation.against.exists_one(b, a == b))",
-        "evaluation.against must not name one twice",
-    ),
-    (
-        (
-            "self.evaluation.judge != 'oracle' || (has(self.data.heldOut) ? self.data.heldOut.uri : "
-            "has(self.data.ranked) ? self.data.ranked.uri : 'toy://').startsWith('toy://')"
-        ),
-        "evaluation.judge oracle needs data.heldOut from a toy:// task",
-    ),
-    (
-        (
-            "!has(self.dpo.checkpoints) || self.dpo.checkpoints.judge != 'oracle' || "
-            "(has(self.data.validation) ? self.data.validation.uri : has(self.data.ranked) ? "
-            "self.data.ranked.uri : 'toy://').startsWith('toy://')"
-        ),
-        "dpo.checkpoints.judge oracle needs data.validation from a toy:// task",
-    ),
-    ("self.judge.minValid <= self.judge.votes", "judge.minValid must not be above judge.votes"),
-    (
-        "self.prompts.minWords <= self.prompts.maxWords",
-        "prompts.minWords must not be above prompts.maxWords",
-    ),
-    (
-        "self.warmUp.finalLearningRate <= self.warmUp.learningRate",
-        "warmUp.finalLearningRate must not be above warmUp.learningRate",
-    ),
-    (
-        "self.dpo.finalLearningRate <= self.dpo.learningRate",
-        "dpo.finalLearningRate must not be above dpo.learningRate",
-    ),
-)
-"""The cross-checks above once more, as CEL for the API server."""
