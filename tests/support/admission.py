@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autodidact_contract.api.crd import definitions
+from autodidact_contract.api.kinds import KINDS
 
 Body = dict[str, Any]
 
@@ -33,7 +34,7 @@ MINIMAL: Mapping[str, Body] = {
         },
     },
 }
-PLURALS = {"SelfRewardRun": "selfrewardruns", "ReFTRun": "reftruns"}
+PLURALS = {row.kind: row.plural for row in KINDS}
 WRONG_TYPES: Mapping[str, Any] = {
     "string": 7,
     "integer": "many",
@@ -411,7 +412,34 @@ CONTRADICTIONS: tuple[tuple[str, Body, str], ...] = (
         {"dpo": {"checkpoints": {}}},
         "dpo.checkpoints needs data.validation or data.ranked",
     ),
-    ("SelfRewardRun", {"pairs": {"rho": [0.6]}}, "rho"),
+    ("SelfRewardRun", {"pairs": {"rho": [0.6]}}, "spec.pairs.rho"),
+    (
+        "SelfRewardRun",
+        {"data": {"instructions": _SEEDS["instructions"]}},
+        "data.ranked, or data.instructions and data.heldOut, are needed",
+    ),
+    (
+        "SelfRewardRun",
+        {"data": {**_SEEDS, "ranked": {"uri": "toy://selfreward/trees"}}},
+        "data.ranked builds the evaluations",
+    ),
+    *(
+        ("SelfRewardRun", {**VERIFIED, **changes}, "dpo.consistency and pairs.anchoredLoser need")
+        for changes in ({"dpo": {"consistency": True}}, {"pairs": {"anchoredLoser": True}})
+    ),
+    (
+        "SelfRewardRun",
+        {
+            "dpo": {"checkpoints": {"judge": "oracle"}},
+            "data": {**_SEEDS, "validation": {"uri": "s3://autodidact/public/v.jsonl"}},
+        },
+        "dpo.checkpoints.judge oracle needs data.validation from a toy:// task",
+    ),
+    (
+        "SelfRewardRun",
+        {"evaluation": {"judge": "endpoint", "endpoint": {"url": "https://:8", "model": "m"}}},
+        "url must be an http or https address",
+    ),
     ("ReFTRun", {"warmUp": {"stopEpochs": 41}}, "stopEpochs must not be above warmUp.epochs"),
     ("ReFTRun", {"warmUp": {"epochs": 1}}, "stopEpochs must not be above warmUp.epochs"),
     ("ReFTRun", {"answers": {"latex": True, "kind": "number"}}, "latex needs answers.kind text"),
@@ -427,6 +455,23 @@ CONTRADICTIONS: tuple[tuple[str, Body, str], ...] = (
         for part in ("warmUp", "ppo", "grpo", "reranker")
     ),
 )
+
+
+_ENGINE_URL = "http://vllm.models:8000/v1"
+PROFILES: tuple[tuple[Body, str], ...] = (
+    ({}, ""),
+    ({"engine": "vllm"}, ""),
+    ({"engine": "openai", "engineUrl": _ENGINE_URL}, ""),
+    ({"engine": "openai", "engineUrl": _ENGINE_URL, "engineSecretName": "models"}, ""),
+    ({"engine": "openai"}, "engine openai needs engineUrl"),
+    ({"engine": "vllm", "engineUrl": _ENGINE_URL}, "no other engine has one"),
+    ({"engineSecretName": "models"}, "engineSecretName is for engine openai"),
+    ({"engine": "tgi"}, "Unsupported value"),
+    ({"engine": "openai", "engineUrl": "http://user:pass@models/v1"}, "spec.engineUrl"),
+    ({"engine": "openai", "engineUrl": f"{_ENGINE_URL}?key=canary"}, "spec.engineUrl"),
+    ({"engine": "openai", "engineUrl": "models:8000"}, "spec.engineUrl"),
+)
+"""Specs of ComputeProfiles, and what the refusal must name; empty for those that are fine."""
 
 
 def _contradictions() -> Iterator[Case]:

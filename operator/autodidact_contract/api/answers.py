@@ -1,9 +1,8 @@
 """How an answer is read out of a completion, and when it is right: what a user sets."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import model_validator
-
+from autodidact_contract.api.rules import Rule
 from autodidact_contract.base import Schema, doc
 
 NOT_STATED = "not stated in arXiv 2401.08967; chosen here"
@@ -35,8 +34,15 @@ class AnswerFields(Schema):
         10.0, "Wall clock limit of one program, for reasoning program.", CODE, gt=0, le=600
     )
 
-    @model_validator(mode="after")
-    def _latex_is_text(self) -> "AnswerFields":
-        if self.latex and (self.kind, self.rules) != ("text", "robust"):
-            raise ValueError("answers.latex needs answers.kind text and answers.rules robust")
-        return self
+
+def _latex_is_text(spec: Any) -> bool:
+    """Returns whether the rule holds, of a spec with the field answers."""
+    fields: AnswerFields = spec.answers
+    return not fields.latex or (fields.kind, fields.rules) == ("text", "robust")
+
+
+LATEX: Rule[Any] = Rule(
+    message="answers.latex needs answers.kind text and answers.rules robust",
+    cel="!self.answers.latex || self.answers.kind == 'text' && self.answers.rules == 'robust'",
+    holds=_latex_is_text,
+)

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from autodidact_contract.api.kinds import KINDS, Kind
 from autodidact_contract.api.profile import ComputeProfileSpec
+from autodidact_contract.api.rules import VALIDATIONS, validations
 from autodidact_contract.api.run import MUTABLE
 from autodidact_contract.api.status import RunStatus
 from autodidact_contract.base import GROUP, VERSION
@@ -30,7 +31,7 @@ _KEPT = frozenset(
         "maximum",
         "minItems",
         "maxItems",
-        "x-kubernetes-validations",
+        VALIDATIONS,
     }
 )
 
@@ -77,10 +78,7 @@ def definitions() -> dict[str, dict[str, Any]]:
 def _run(row: Kind) -> dict[str, Any]:
     schema = structural(row.spec)
     _freeze(schema)
-    schema["x-kubernetes-validations"] = [
-        *({"rule": rule, "message": message} for rule, message in row.rules),
-        *schema.pop("x-kubernetes-validations", []),
-    ]
+    schema[VALIDATIONS] = [*validations(row.spec), *schema.pop(VALIDATIONS)]
     return _definition(
         kind=row.kind,
         plural=row.plural,
@@ -117,8 +115,8 @@ def _definition(
         "required": ["spec"],
         "properties": dict(properties),
     }
-    if validations := [{"rule": rule, "message": message} for rule, message in rules]:
-        schema["x-kubernetes-validations"] = validations
+    if found := [{"rule": rule, "message": message} for rule, message in rules]:
+        schema[VALIDATIONS] = found
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -161,11 +159,11 @@ def _freeze(schema: dict[str, Any]) -> None:
             f"spec.{name} is immutable; create a new run, which adopts every stage "
             "that does not depend on the change"
         )
-        rules = field.setdefault("x-kubernetes-validations", [])
+        rules = field.setdefault(VALIDATIONS, [])
         rules.append({"rule": "self == oldSelf", "message": message})
         if "default" not in field and name not in schema.get("required", ()):
             added.append({"rule": f"has(self.{name}) == has(oldSelf.{name})", "message": message})
-    schema["x-kubernetes-validations"] = added
+    schema[VALIDATIONS] = added
 
 
 def _status() -> dict[str, Any]:

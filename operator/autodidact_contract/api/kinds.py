@@ -4,13 +4,10 @@ A further kind is a row here. Its graph is named in ``autodidact_operator.plan.r
 worker has a package of ``report``'s name in ``autodidact_worker.report``.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autodidact_contract.api.reft import RULES as REFT_RULES
 from autodidact_contract.api.reft import ReFTSpec
 from autodidact_contract.api.run import RunSpec
-from autodidact_contract.api.selfreward import RULES as SELFREWARD_RULES
 from autodidact_contract.api.selfreward import SelfRewardSpec
 
 
@@ -38,7 +35,6 @@ class Kind:
         plural: Name of the resource.
         short: Short name for kubectl.
         spec: Schema of its manifests.
-        rules: CEL and message of the rules between fields of the spec.
         description: What kubectl explain says of it.
         columns: Figures of its models, in the order in which they are shown.
         score: Fields of ``Iteration``. The first that a model has is the model's score.
@@ -50,7 +46,6 @@ class Kind:
     plural: str
     short: str
     spec: type[RunSpec]
-    rules: Sequence[tuple[str, str]]
     description: str
     columns: tuple[Column, ...]
     score: tuple[str, ...]
@@ -63,7 +58,6 @@ SELF_REWARD = Kind(
     plural="selfrewardruns",
     short="srr",
     spec=SelfRewardSpec,
-    rules=SELFREWARD_RULES,
     description="A SelfRewardRun improves a language model by its own judgements: it writes "
     "prompts, answers them, judges the answers, and learns from its preferences by DPO, again and "
     "again (Self-Rewarding Language Models, arXiv 2401.10020).",
@@ -85,7 +79,6 @@ REFT = Kind(
     plural="reftruns",
     short="reft",
     spec=ReFTSpec,
-    rules=REFT_RULES,
     description="A ReFTRun teaches a language model to reason: after an SFT warm-up on chains of "
     "thought it samples many ways to each answer and learns by PPO from whether the answer is "
     "right (ReFT, arXiv 2401.08967).",

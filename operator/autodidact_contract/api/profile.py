@@ -1,29 +1,28 @@
 """The ComputeProfile: where and how Jobs run."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict
-
+from autodidact_contract.api.rules import Rule, Ruled
 from autodidact_contract.api.run import Name, Url
-from autodidact_contract.base import Schema, doc
+from autodidact_contract.base import doc
 from autodidact_contract.environment import DEFAULT_ENGINE, Deepspeed, Engine
 
-_ENGINE_RULES: list[Any] = [
-    {
-        "rule": "has(self.engineUrl) == (self.engine == 'openai')",
-        "message": "engine openai needs engineUrl, and no other engine has one",
-    },
-    {
-        "rule": "!has(self.engineSecretName) || self.engine == 'openai'",
-        "message": "engineSecretName is for engine openai",
-    },
-]
 
-
-class ComputeProfileSpec(Schema):
+class ComputeProfileSpec(Ruled):
     """Where and how Jobs run; owned by the administrator, named by runs."""
 
-    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": _ENGINE_RULES})
+    RULES: "ClassVar[tuple[Rule[ComputeProfileSpec], ...]]" = (
+        Rule(
+            message="engine openai needs engineUrl, and no other engine has one",
+            cel="has(self.engineUrl) == (self.engine == 'openai')",
+            holds=lambda profile: (profile.engine_url is not None) == (profile.engine == "openai"),
+        ),
+        Rule(
+            message="engineSecretName is for engine openai",
+            cel="!has(self.engineSecretName) || self.engine == 'openai'",
+            holds=lambda profile: profile.engine_secret_name is None or profile.engine == "openai",
+        ),
+    )
 
     image: str = doc("", "Worker image; empty: the operator's setting.", max_length=1024)
     resources: dict[str, Any] = doc(

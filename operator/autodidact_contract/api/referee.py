@@ -1,26 +1,32 @@
 """Who decides which of two replies is better."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
+from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, StringConstraints, model_validator
+from pydantic import StringConstraints
 
+from autodidact_contract.api.rules import Rule, Ruled
 from autodidact_contract.api.run import Name, Source
 from autodidact_contract.base import SELF_REWARDING as SR
-from autodidact_contract.base import Schema, doc
-
-_ENDPOINT_RULES: list[Any] = [
-    {
-        "rule": "isURL(self.url) && url(self.url).getHostname() != '' "
-        "&& size(url(self.url).getQuery()) == 0 && !self.url.contains('@')",
-        "message": "url must be an http or https address without user, query and fragment",
-    },
-]
+from autodidact_contract.base import doc
 
 
-class Endpoint(Schema):
+def _is_address(url: str) -> bool:
+    parts = urlsplit(url)
+    return bool(parts.hostname) and not parts.query and "@" not in url
+
+
+class Endpoint(Ruled):
     """A server that speaks OpenAI's protocol."""
 
-    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": _ENDPOINT_RULES})
+    RULES: "ClassVar[tuple[Rule[Endpoint], ...]]" = (
+        Rule(
+            message="url must be an http or https address without user, query and fragment",
+            cel="isURL(self.url) && url(self.url).getHostname() != '' "
+            "&& size(url(self.url).getQuery()) == 0 && !self.url.contains('@')",
+            holds=lambda endpoint: _is_address(endpoint.url),
+        ),
+    )
 
     url: Annotated[
         str,
@@ -46,22 +52,21 @@ class Endpoint(Schema):
         return self.url
 
 
-_REFEREE_RULES: list[Any] = [
-    {
-        "rule": "(has(self.judge) && self.judge == 'fixed') == has(self.judgeModel)",
-        "message": "judge fixed and judgeModel need each other",
-    },
-    {
-        "rule": "(has(self.judge) && self.judge == 'endpoint') == has(self.endpoint)",
-        "message": "judge endpoint and endpoint need each other",
-    },
-]
-
-
-class Referee(Schema):
+class Referee(Ruled):
     """A judge of two replies, asked in both orders; orders that disagree are a tie."""
 
-    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": _REFEREE_RULES})
+    RULES: "ClassVar[tuple[Rule[Referee], ...]]" = (
+        Rule(
+            message="judge fixed and judgeModel need each other",
+            cel="(has(self.judge) && self.judge == 'fixed') == has(self.judgeModel)",
+            holds=lambda referee: (referee.judge == "fixed") == (referee.judge_model is not None),
+        ),
+        Rule(
+            message="judge endpoint and endpoint need each other",
+            cel="(has(self.judge) && self.judge == 'endpoint') == has(self.endpoint)",
+            holds=lambda referee: (referee.judge == "endpoint") == (referee.endpoint is not None),
+        ),
+    )
 
     judge: Literal["first", "current", "fixed", "endpoint", "oracle"] = doc(
         "first",
@@ -72,14 +77,6 @@ class Referee(Schema):
     )
     judge_model: Source | None = doc(None, "The fixed judge.")
     endpoint: Endpoint | None = doc(None, "The server that judges.")
-
-    @model_validator(mode="after")
-    def _has_its_judge(self) -> "Referee":
-        if (self.judge == "fixed") != (self.judge_model is not None):
-            raise ValueError("judge fixed and judgeModel need each other")
-        if (self.judge == "endpoint") != (self.endpoint is not None):
-            raise ValueError("judge endpoint and endpoint need each other")
-        return self
 
 
 class Checkpoints(Referee):

@@ -8,13 +8,13 @@ Every default is the paper's. Where its text and its published code differ, or b
 description says what was chosen.
 """
 
-from typing import Literal
+from collections.abc import Callable
+from typing import ClassVar, Literal
 
-from pydantic import model_validator
-
-from autodidact_contract.api.answers import CODE, NOT_STATED, AnswerFields
+from autodidact_contract.api.answers import CODE, LATEX, NOT_STATED, AnswerFields
+from autodidact_contract.api.rules import Rule
 from autodidact_contract.api.run import Gate, RunSpec, Source
-from autodidact_contract.api.training import TrainingFields
+from autodidact_contract.api.training import TrainingFields, falls
 from autodidact_contract.base import REFT, Schema, doc
 
 GRPO = "arXiv 2402.03300"
@@ -115,12 +115,6 @@ class WarmUp(_Training):
         ge=8,
         le=1048576,
     )
-
-    @model_validator(mode="after")
-    def _early_stop(self) -> "WarmUp":
-        if self.stop_epochs > self.epochs:
-            raise ValueError("stopEpochs must not be above epochs")
-        return self
 
 
 class Rollouts(_Training):
@@ -382,8 +376,63 @@ class Gates(Schema):
     )
 
 
+def _samples_alone(part: str, fields: Callable[["ReFTSpec"], Rollouts]) -> Rule["ReFTSpec"]:
+    """Returns the rule that the policy that samples is the one that learns."""
+    return Rule(
+        message=f"{part}.dropout must be 0: the policy that samples is the policy that learns",
+        cel=f"self.{part}.dropout == 0.0",
+        holds=lambda spec: fields(spec).dropout == 0,
+    )
+
+
+def _leaves_room(part: str, fields: Callable[["ReFTSpec"], Rollouts]) -> Rule["ReFTSpec"]:
+    """Returns the rule that a question leaves tokens for its answer."""
+    return Rule(
+        message=f"{part}.maxQuestionTokens must be below {part}.maxLength",
+        cel=f"self.{part}.maxQuestionTokens < self.{part}.maxLength",
+        holds=lambda spec: fields(spec).max_question_tokens < fields(spec).max_length,
+    )
+
+
+RULES: "tuple[Rule[ReFTSpec], ...]" = (
+    Rule(
+        message="warmUp.stopEpochs must not be above warmUp.epochs",
+        cel="self.warmUp.stopEpochs <= self.warmUp.epochs",
+        holds=lambda spec: spec.warm_up.stop_epochs <= spec.warm_up.epochs,
+    ),
+    LATEX,
+    Rule(
+        message="baselines must not name one twice",
+        cel="self.baselines.all(b, self.baselines.exists_one(other, other == b))",
+        holds=lambda spec: len(set(spec.baselines)) == len(spec.baselines),
+    ),
+    Rule(
+        message="reranker.enabled needs voting.samples of at least 2",
+        cel="!self.reranker.enabled || self.voting.samples >= 2",
+        holds=lambda spec: not spec.reranker.enabled or spec.voting.samples >= 2,
+    ),
+    Rule(
+        message="ppo.batchSize must be a multiple of ppo.miniBatchSize",
+        cel="!has(self.ppo.miniBatchSize) || self.ppo.batchSize % self.ppo.miniBatchSize == 0",
+        holds=lambda spec: (
+            spec.ppo.mini_batch_size is None or spec.ppo.batch_size % spec.ppo.mini_batch_size == 0
+        ),
+    ),
+    _samples_alone("ppo", lambda spec: spec.ppo),
+    _leaves_room("ppo", lambda spec: spec.ppo),
+    _samples_alone("grpo", lambda spec: spec.grpo),
+    _leaves_room("grpo", lambda spec: spec.grpo),
+    falls("warmUp", lambda spec: spec.warm_up),
+    falls("ppo", lambda spec: spec.ppo),
+    falls("grpo", lambda spec: spec.grpo),
+    falls("reranker", lambda spec: spec.reranker),
+)
+
+
 class ReFTSpec(RunSpec):
     """What to improve, on which questions, and how."""
+
+    RULES: ClassVar = RULES
 
     model: Source = doc(..., "A causal language model in Hugging Face layout, safetensors.")
     data: Questions = doc(..., "Questions with answers.")
@@ -421,68 +470,3 @@ class ReFTSpec(RunSpec):
     def rollouts(self) -> Ppo | Grpo:
         """The settings of the algorithm that was chosen."""
         return self.ppo if self.algorithm == "ppo" else self.grpo
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "ReFTSpec":
-        if len(set(self.baselines)) < len(self.baselines):
-            raise ValueError("baselines must not name one twice")
-        if self.reranker.enabled and self.voting.samples < 2:
-            raise ValueError("reranker.enabled needs voting.samples of at least 2")
-        mini = self.ppo.mini_batch_size
-        if mini and self.ppo.batch_size % mini:
-            raise ValueError("ppo.batchSize must be a multiple of ppo.miniBatchSize")
-        for name in ("ppo", "grpo"):
-            fields = getattr(self, name)
-            if fields.dropout:
-                raise ValueError(
-                    f"{name}.dropout must be 0: the policy that samples is the policy that learns"
-                )
-            if fields.max_question_tokens >= fields.max_length:
-                raise ValueError(f"{name}.maxQuestionTokens must be below {name}.maxLength")
-        return self
-
-
-RULES = (
-    (
-        "self.warmUp.stopEpochs <= self.warmUp.epochs",
-        "warmUp.stopEpochs must not be above warmUp.epochs",
-    ),
-    (
-        "!self.answers.latex || self.answers.kind == 'text' && self.answers.rules == 'robust'",
-        "answers.latex needs answers.kind text and answers.rules robust",
-    ),
-    (
-        "self.baselines.all(b, self.baselines.exists_one(other, other == b))",
-        "baselines must not name one twice",
-    ),
-    (
-        "!self.reranker.enabled || self.voting.samples >= 2",
-        "reranker.enabled needs voting.samples of at least 2",
-    ),
-    (
-        "!has(self.ppo.miniBatchSize) || self.ppo.batchSize % self.ppo.miniBatchSize == 0",
-        "ppo.batchSize must be a multiple of ppo.miniBatchSize",
-    ),
-    *(
-        rule
-        for name in ("ppo", "grpo")
-        for rule in (
-            (
-                f"self.{name}.dropout == 0.0",
-                f"{name}.dropout must be 0: the policy that samples is the policy that learns",
-            ),
-            (
-                f"self.{name}.maxQuestionTokens < self.{name}.maxLength",
-                f"{name}.maxQuestionTokens must be below {name}.maxLength",
-            ),
-        )
-    ),
-    *(
-        (
-            f"self.{name}.finalLearningRate <= self.{name}.learningRate",
-            f"{name}.finalLearningRate must not be above {name}.learningRate",
-        )
-        for name in ("warmUp", "ppo", "grpo", "reranker")
-    ),
-)
-"""The cross-checks above once more, as CEL for the API server."""

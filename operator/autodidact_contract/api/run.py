@@ -1,9 +1,10 @@
 """What the kinds of run share: references, gates, status; and the ComputeProfile."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict, StringConstraints
+from pydantic import StringConstraints
 
+from autodidact_contract.api.rules import Rule, Ruled
 from autodidact_contract.base import Lora, Schema, doc
 
 Uri = Annotated[
@@ -29,23 +30,20 @@ Url = Annotated[
 """Without user, query or fragment, where secrets would be."""
 
 
-_LOCATION_RULES: list[Any] = [
-    {
-        "rule": "!self.uri.matches('/[.][.]?(/|$)')",
-        "message": "uri must not have the parts '.' or '..'",
-    },
-    {
-        "rule": "!self.uri.startsWith('file:')",
-        "message": "uri: file:// is for local mode; upload the data to S3",
-    },
-]
-"""For the API server alone: in local mode the person who runs it owns the machine."""
-
-
-class Source(Schema):
+class Source(Ruled):
     """Where an input comes from."""
 
-    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": _LOCATION_RULES})
+    # For the API server alone: in local mode the person who runs it owns the machine.
+    RULES: "ClassVar[tuple[Rule[Source], ...]]" = (
+        Rule(
+            message="uri must not have the parts '.' or '..'",
+            cel="!self.uri.matches('/[.][.]?(/|$)')",
+        ),
+        Rule(
+            message="uri: file:// is for local mode; upload the data to S3",
+            cel="!self.uri.startsWith('file:')",
+        ),
+    )
 
     uri: Uri = doc(
         ...,
@@ -92,7 +90,7 @@ class Origin(Schema):
     )
 
 
-class RunSpec(Schema):
+class RunSpec(Ruled):
     """The fields every kind of run has. All others are immutable; these may be edited."""
 
     suspend: bool = doc(

@@ -1,9 +1,9 @@
 """What every training stage of every recipe lets the user set."""
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
-from pydantic import model_validator
-
+from autodidact_contract.api.rules import Rule
 from autodidact_contract.base import Schema, doc
 
 
@@ -51,8 +51,16 @@ class TrainingFields(Schema):
         1.0, "Gradients are clipped to this norm.", "arXiv 2401.08967 appendix B", gt=0
     )
 
-    @model_validator(mode="after")
-    def _falls(self) -> "TrainingFields":
-        if self.final_learning_rate > self.learning_rate:
-            raise ValueError("finalLearningRate must not be above learningRate")
-        return self
+
+def falls(part: str, fields: Callable[[Any], TrainingFields]) -> Rule[Any]:
+    """Returns the rule that a learning rate does not end above where it began.
+
+    Args:
+        part: Name of the training in the manifest.
+        fields: Takes a spec; returns its fields of that training.
+    """
+    return Rule(
+        message=f"{part}.finalLearningRate must not be above {part}.learningRate",
+        cel=f"self.{part}.finalLearningRate <= self.{part}.learningRate",
+        holds=lambda spec: fields(spec).final_learning_rate <= fields(spec).learning_rate,
+    )

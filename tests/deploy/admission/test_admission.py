@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from autodidact_contract.api.crd import definitions
-from support.admission import PLURALS, Case, good, hostile
+from support.admission import PLURALS, PROFILES, Case, good, hostile
 from support.chart import rendering
 from tools.cluster.control_plane import Cluster
 from tools.cluster.waiting import eventually
@@ -94,25 +94,7 @@ def test_good_runs_are_taken(door: Door) -> None:
     assert {name: answer for name, answer in answers.items() if answer != (201, "")} == {}
 
 
-URL = "http://vllm.models:8000/v1"
-
-
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        ({}, ""),
-        ({"engine": "vllm"}, ""),
-        ({"engine": "openai", "engineUrl": URL}, ""),
-        ({"engine": "openai", "engineUrl": URL, "engineSecretName": "models"}, ""),
-        ({"engine": "openai"}, "engine openai needs engineUrl"),
-        ({"engine": "vllm", "engineUrl": URL}, "no other engine has one"),
-        ({"engineSecretName": "models"}, "engineSecretName is for engine openai"),
-        ({"engine": "tgi"}, "Unsupported value"),
-        ({"engine": "openai", "engineUrl": "http://user:pass@models/v1"}, "spec.engineUrl"),
-        ({"engine": "openai", "engineUrl": f"{URL}?key=canary"}, "spec.engineUrl"),
-        ({"engine": "openai", "engineUrl": "models:8000"}, "spec.engineUrl"),
-    ],
-)
+@pytest.mark.parametrize(("spec", "message"), PROFILES)
 def test_profiles_name_an_engine_and_what_it_needs(
     door: Door, spec: dict[str, str], message: str
 ) -> None:
