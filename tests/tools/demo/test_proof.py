@@ -116,9 +116,9 @@ def test_cpu_seconds_add_up_over_invocations(
     record = tmp_path / "store" / run_prefix(local_run.NAMESPACE, uid) / "run.json"
     record.parent.mkdir(parents=True)
     ended = {"status": _ended(0.5).status.model_dump(mode="json", by_alias=True)}
-    monkeypatch.setattr(local_run, "_command", lambda *_: record.write_text(json.dumps(ended)))
+    monkeypatch.setattr(local_run, "command_line", lambda *_: record.write_text(json.dumps(ended)))
     clock = iter((0.0, 5.0, 5.0, 7.0, 7.0, 7.5))
-    monkeypatch.setattr(local_run, "_children", lambda: next(clock))
+    monkeypatch.setattr(local_run, "cpu_of_children", lambda: next(clock))
     assert [run(body, tmp_path).cpu_seconds for _ in range(3)] == [5.0, 7.0, 7.5]
 
 
