@@ -11,8 +11,8 @@ from autodidact_operator.plan.graphs.parts import sampling
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judge:
-    """Where a judge of two replies is.
+class Appointed:
+    """A judge of two replies, and what it needs.
 
     Attributes:
         judge: What it is, as in ``stages.Contest``.
@@ -27,8 +27,8 @@ class Judge:
     secret: str | None = None
 
 
-def judge(wanted: Referee, *, first: str, current: str, fixed: str) -> Judge:
-    """Returns where a judge of two replies is.
+def appoint(wanted: Referee, *, first: str, current: str, fixed: str) -> Appointed:
+    """Returns the judge of two replies that a run wants.
 
     Args:
         wanted: What the run says.
@@ -38,14 +38,14 @@ def judge(wanted: Referee, *, first: str, current: str, fixed: str) -> Judge:
     """
     models = {"first": first, "current": current, "fixed": fixed}
     if wanted.judge in models:
-        return Judge(judge="model", inputs={"referee": models[wanted.judge]})
+        return Appointed(judge="model", inputs={"referee": models[wanted.judge]})
     if wanted.endpoint is None:
-        return Judge(judge="oracle")
+        return Appointed(judge="oracle")
     server = s.Server(url=wanted.endpoint.url, model=wanted.endpoint.model)
-    return Judge(judge="server", server=server, secret=wanted.endpoint.secret_name)
+    return Appointed(judge="server", server=server, secret=wanted.endpoint.secret_name)
 
 
-def contest(spec: SelfRewardSpec, by: Judge, prompts: int) -> s.Contest:
+def contest(spec: SelfRewardSpec, by: Appointed, prompts: int) -> s.Contest:
     """Returns how battles over so many prompts are fought and judged."""
     return s.Contest(
         rubric=spec.judge.rubric,

@@ -178,7 +178,7 @@ def trained(rounds: "Rounds", t: int, plain: Stage) -> Stage:
     wanted = spec.dpo.checkpoints
     if wanted is None:
         return replace(plain, inputs=inputs)
-    by = referees.judge(
+    by = referees.appoint(
         wanted, first=rounds.model(1), current=rounds.model(t), fixed="import-checkpoint-judge"
     )
     selection = s.Selection(

@@ -201,7 +201,7 @@ class Rounds:
         if t:
             opponents |= {"previous": self.model(t), "first": self.model(1)}
         met: dict[str, str] = {n: opponents[n] for n in wanted.against if opponents.get(n)}
-        referee = referees.judge(
+        referee = referees.appoint(
             wanted, first=self.model(1), current=self.model(max(t, 1)), fixed="import-judge"
         )
         if not met:
