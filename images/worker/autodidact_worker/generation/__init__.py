@@ -1,4 +1,4 @@
-"""How prompts become completions, whatever samples: the one interface of all engines.
+"""The interface of all engines: how prompts become completions.
 
 An engine is a module here with a ``Generator``; which one a stage gets is the ComputeProfile's, by
 ``AUTODIDACT_ENGINE``. Nothing but ``load`` knows their names. A sample depends on the seed key and
@@ -17,11 +17,14 @@ from collections.abc import Generator as Stream
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from autodidact_contract.stages.base import Sampling
 from autodidact_worker.models import loading
 from autodidact_worker.runtime.errors import StoppedError, UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +110,9 @@ class Generator(ABC):
 
     engine: str
 
-    def __init__(self, tokenizer: Any, context: int | None, ends: Sequence[int]) -> None:
+    def __init__(
+        self, tokenizer: "PreTrainedTokenizerBase", context: int | None, ends: Sequence[int]
+    ) -> None:
         """Remembers how prompts and completions read.
 
         Args:
