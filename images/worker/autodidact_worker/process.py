@@ -10,7 +10,6 @@ import threading
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -28,6 +27,7 @@ from autodidact_contract.artifacts import (
 )
 from autodidact_contract.stages.registry import STAGES, AnyStage
 from autodidact_contract.task import Failure, Result, Task
+from autodidact_store import Store
 from autodidact_worker.models import loading
 from autodidact_worker.runtime import frame, logs, progress
 from autodidact_worker.runtime.errors import StageError, UserError
@@ -46,7 +46,7 @@ def run_from_environment(environ: Mapping[str, str] = os.environ) -> int:
 
     Read: ``AUTODIDACT_TASK`` (JSON), ``AUTODIDACT_STORE`` (URI), ``JOB_COMPLETION_INDEX``,
     ``AUTODIDACT_SCRATCH``, ``AUTODIDACT_IMAGE``, ``TERMINATION_LOG``, the progress settings of
-    ``reporting``, and ``RANK`` and ``LOCAL_RANK`` where torchrun set them.
+    ``runtime.progress``, and ``RANK`` and ``LOCAL_RANK`` where torchrun set them.
     """
     logs.configure(environ.get(environment.LOG_LEVEL, "INFO"))
     stopping = _on_sigterm()
@@ -135,7 +135,6 @@ def _by_hand(options: Namespace, stopping: Callable[[], bool]) -> dict[str, str]
     out.mkdir(parents=True, exist_ok=True)
     if any(out.iterdir()):
         raise UserError("InvalidOutput", f"--out {out} is not empty; name a new folder")
-    worker = frame.Worker(store=None, scratch=out, stopping=stopping)
     with tempfile.TemporaryDirectory(prefix="autodidact-") as scratch:
         context = frame.Context(
             config=config,
@@ -143,7 +142,7 @@ def _by_hand(options: Namespace, stopping: Callable[[], bool]) -> dict[str, str]
             out=out,
             shard=options.shard,
             shards=options.shards,
-            progress=frame.reporting_progress(options.stage, worker),
+            progress=frame.reporting_progress(options.stage, progress.Reporter(None)),
             stopping=stopping,
             scratch=Path(scratch),
             run_kind=options.run_kind,
@@ -159,12 +158,13 @@ def _by_hand(options: Namespace, stopping: Callable[[], bool]) -> dict[str, str]
     return {options.stage: key}
 
 
-def _config(path: Path, stage: str) -> Any:
+def _config(path: Path, stage: str) -> AnyStage:
     try:
         value = yaml.safe_load(path.read_text())
-        return TypeAdapter(AnyStage).validate_python({**(value or {}), "stage": stage})
+        config: AnyStage = TypeAdapter(AnyStage).validate_python({**(value or {}), "stage": stage})
     except (OSError, yaml.YAMLError, ValidationError, TypeError) as error:
         raise UserError("InvalidConfig", f"--config {path} for {stage}: {error}") from error
+    return config
 
 
 def _local_input(text: str) -> tuple[str, frame.InputArtifact]:
@@ -208,7 +208,7 @@ def _task(environ: Mapping[str, str]) -> Task:
         ) from error
 
 
-def _store(environ: Mapping[str, str]) -> Any:
+def _store(environ: Mapping[str, str]) -> Store:
     from autodidact_store import open_store  # noqa: PLC0415 - not needed by hand
 
     uri = environ.get(environment.STORE)

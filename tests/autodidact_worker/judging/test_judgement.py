@@ -221,7 +221,7 @@ PINNED = {
 def test_templates_never_change_under_the_same_name() -> None:
     """A rubric's name is in stage keys, so other wording needs another name."""
     found = {
-        str(path.relative_to(rubrics.TEMPLATES)): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        for path in sorted(rubrics.TEMPLATES.rglob("*.txt"))
+        str(path.relative_to(rubrics.TEXTS)): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        for path in sorted(rubrics.TEXTS.rglob("*.txt"))
     }
     assert found == PINNED

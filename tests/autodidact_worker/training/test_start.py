@@ -155,11 +155,11 @@ def test_targets_end_in_the_end_token(llama: Path) -> None:
     row = start.tokenize(tokenizer, "row 1", "abc", ["de"], limit=6)
     assert row.prompt == loading.prompt_ids(tokenizer, "abc")
     assert row.targets == ([*tokenizer("de").input_ids, tokenizer.eos_token_id],)
-    assert (row.length, row.tokens, row.truncated) == (6, 6, False)
+    assert (row.length, row.tokens, row.cut) == (6, 6, False)
     cut = start.tokenize(tokenizer, "row 1", "abc", ["de", "d"], limit=5)
     assert cut.targets[0] == tokenizer("de").input_ids
     assert cut.targets[1][-1] == tokenizer.eos_token_id
-    assert cut.truncated
+    assert cut.cut
 
 
 def test_a_chat_template_is_used_as_in_sampling(llama: Path) -> None:
@@ -227,7 +227,7 @@ def test_only_targets_are_learned(llama: Path, tmp_path: Path, monkeypatch: Any)
     inputs = tmp_path / "instructions"
     inputs.mkdir()
     rows.write(inputs / rows.DATA, [row])
-    monkeypatch.setattr(start, "WINDOW", 1)
+    monkeypatch.setattr(schedule, "WINDOW", 1)
     output = chain.run(
         chain.sft_config(**SMALL), {"model": llama, "instructions": inputs}, tmp_path / "out"
     )

@@ -1,4 +1,4 @@
-"""Answers against their gold: values, correctness and rewards, and the processes these need.
+"""Grades answers: their values, whether these are the gold ones, and their rewards.
 
 Words are graded by pure functions; programs run in the sandbox; formulas are compared in a process
 of their own. A ``Grader`` starts what its rules need and ends it.

@@ -1,4 +1,4 @@
-"""What many answers to one question say together: majority votes and reranking. Pure.
+"""Chooses among many answers to one question: majority votes and reranking. Pure.
 
 Source: arXiv 2401.08967, section 4.3. Departure: its code counts values that are exactly the same;
 here a vote is for a group of equal values. Equality with a tolerance is not transitive, so the
@@ -73,7 +73,7 @@ def vote_curve(
 
     Args:
         values: Values of each question's answers in the order of sampling.
-        golds: Value of each question's gold answer, see ``answers.read_gold``.
+        golds: Value of each question's gold answer, see ``reading.read_gold``.
         ks: Numbers of answers; see ``checkpoints``.
         rules: See ``majority``.
         same: See ``majority``.

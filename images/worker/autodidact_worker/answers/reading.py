@@ -174,7 +174,7 @@ def equal(gold: str, value: str, rules: Answers) -> bool:
 
     Numbers: ``rcCompat`` allows a difference of 1e-2 in floating point, so 18.01 is not 18 and
     0.033 is 0.036; ``robust`` allows max(1e-6, min(1e-2, 0.01 * abs(gold))) exactly. Robust texts
-    are compared without regard to case; formulas are the business of ``latex.Formulas``.
+    are compared without regard to case; formulas are the business of ``formulas.Formulas``.
     """
     if rules.kind == "number":
         if rules.rules == "rcCompat":

@@ -119,9 +119,9 @@ def _children(
     reached: set[str | None] = set()
     waiting: list[str | None] = [None]
     while waiting:
-        name = waiting.pop()
-        reached.add(name)
-        waiting += [message.message_id for message in children.get(name, ())]
+        parent = waiting.pop()
+        reached.add(parent)
+        waiting += [message.message_id for message in children.get(parent, ())]
     for name in messages.keys() - reached:
         counts["orphans" if _hangs(name, parents) else "cycles"] += 1
     return children

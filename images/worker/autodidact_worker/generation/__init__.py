@@ -1,4 +1,4 @@
-"""How prompts become completions, whatever samples: the one interface of all engines.
+"""The interface of all engines: how prompts become completions.
 
 An engine is a module here that is called as in ``environment.ENGINES`` and has a function ``load``;
 which one a stage gets is the ComputeProfile's, by ``AUTODIDACT_ENGINE``. A sample depends on the seed key and
@@ -18,12 +18,15 @@ from collections.abc import Generator as Stream
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from autodidact_contract.environment import DEFAULT_ENGINE, ENGINE, ENGINES
 from autodidact_contract.stages.base import Sampling
 from autodidact_worker.models import loading
 from autodidact_worker.runtime.errors import StoppedError, UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +112,9 @@ class Generator(ABC):
 
     engine: str
 
-    def __init__(self, tokenizer: Any, context: int | None, ends: Sequence[int]) -> None:
+    def __init__(
+        self, tokenizer: "PreTrainedTokenizerBase", context: int | None, ends: Sequence[int]
+    ) -> None:
         """Remembers how prompts and completions read.
 
         Args:

@@ -73,7 +73,8 @@ class ChatGenerator(Generator):
             server: Where.
             key: What the server wants to be shown, if anything.
         """
-        super().__init__(tokenizer=None, context=None, ends=())
+        # Whatever needs a tokenizer is overridden.
+        super().__init__(tokenizer=None, context=None, ends=())  # type: ignore[arg-type]
         self.trouble = ""
         self._server = Connection(server.url, key, kind="Server", answer_s=ANSWER_S)
         self._model = server.model
@@ -125,8 +126,8 @@ class ChatGenerator(Generator):
         except UnreadableError as error:
             return self._nothing(f"no chat completion: {error.told}")
         choice = reply.choices[0]
-        finish = "length" if choice.finish_reason == "length" else "stop"
-        return Completion(text=choice.message.content, tokens=0, finish=finish)
+        cut = choice.finish_reason == "length"
+        return Completion(text=choice.message.content, tokens=0, finish="length" if cut else "stop")
 
     def _nothing(self, trouble: str) -> Completion:
         if not self.trouble:

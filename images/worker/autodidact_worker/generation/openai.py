@@ -28,7 +28,7 @@ import threading
 from collections.abc import Generator as Stream
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -44,6 +44,9 @@ from autodidact_worker.generation.server import (
 )
 from autodidact_worker.models import loading
 from autodidact_worker.runtime.errors import StageError, UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +100,7 @@ class OpenAIGenerator(Generator):
         self,
         server: Connection,
         model: str,
-        tokenizer: Any,
+        tokenizer: "PreTrainedTokenizerBase",
         context: int | None,
         ends: Sequence[int],
     ) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Generator as Stream
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 import transformers
@@ -21,6 +21,9 @@ from autodidact_contract.stages.base import Sampling
 from autodidact_worker.generation import Completion, Generator, Row
 from autodidact_worker.models import batches, loading
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 _MASK = 0xFFFFFFFF
 
 
@@ -29,7 +32,7 @@ class TransformersGenerator(Generator):
 
     engine = f"transformers {transformers.__version__}"
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
+    def __init__(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
         """Samples from a model as it is whenever ``generate`` is called.
 
         Args:
@@ -73,7 +76,7 @@ class TransformersGenerator(Generator):
         noise = [GumbelNoise([row.key for row in batch], width, sampling)]
         # generate() derives position ids from the mask, so padding moves no position.
         with self._own_settings():
-            output = self.model.generate(
+            output = self.model.generate(  # type: ignore[operator]  # models that sample have it
                 input_ids=ids.to(device),
                 attention_mask=mask.to(device),
                 max_new_tokens=max(row.room for row in batch),

@@ -14,7 +14,7 @@ their memory.
 from collections.abc import Generator as Stream
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 import vllm
@@ -26,6 +26,9 @@ from autodidact_worker.generation import Completion, Generator, Row
 from autodidact_worker.models import loading
 from autodidact_worker.runtime.errors import StageError, UserError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 CALL_ROWS = 1024
 """Samples of one call to vLLM: as many as it runs at once on a large GPU. Stages stop between."""
 
@@ -35,7 +38,13 @@ class VllmGenerator(Generator):
 
     engine = f"vllm {vllm.__version__}"
 
-    def __init__(self, llm: LLM, tokenizer: Any, context: int | None, ends: Sequence[int]) -> None:
+    def __init__(
+        self,
+        llm: LLM,
+        tokenizer: "PreTrainedTokenizerBase",
+        context: int | None,
+        ends: Sequence[int],
+    ) -> None:
         """Samples with a model that vLLM has loaded; the rest as in ``Generator``."""
         super().__init__(tokenizer, context, ends)
         self._llm = llm

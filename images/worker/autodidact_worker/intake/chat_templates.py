@@ -41,7 +41,7 @@ def check(folder: Path) -> None:
     Of a list of templates that is the one named ``default``.
 
     Args:
-        folder: With at least its JSON files, already checked by ``safety``, and its template.
+        folder: With at least its JSON files, already checked by ``model_files``, and its template.
 
     Raises:
         UserError: ``UnsafeModel``, naming the file and what its template does.
@@ -101,7 +101,7 @@ def _trial(template: str) -> str:
 
 def _serve() -> None:
     """Writes what is wrong with the template on standard input."""
-    from jinja2.sandbox import SecurityError  # noqa: PLC0415 - never in the worker's own process
+    from jinja2.exceptions import SecurityError  # noqa: PLC0415 - never in the worker's own process
 
     template = json.load(sys.stdin)
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
@@ -130,8 +130,9 @@ def _render(template: str) -> str:
     from datetime import datetime  # noqa: PLC0415 - as in _serve
 
     from jinja2 import TemplateError, nodes  # noqa: PLC0415
+    from jinja2.exceptions import SecurityError  # noqa: PLC0415
     from jinja2.ext import Extension  # noqa: PLC0415
-    from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError  # noqa: PLC0415
+    from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415
 
     class Generation(Extension):
         """The block that marks what the assistant says."""
@@ -154,9 +155,10 @@ def _render(template: str) -> str:
     environment.filters["tojson"] = tojson
     environment.globals["raise_exception"] = refuse
     environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)  # noqa: DTZ005
-    for node in environment.parse(template).find_all((nodes.Getattr, nodes.Const)):
+    tree = environment.parse(template)
+    names = [node.attr for node in tree.find_all(nodes.Getattr)]
+    for name in (*names, *(str(node.value) for node in tree.find_all(nodes.Const))):
         # The sandbox refuses these too, but only when it comes to them.
-        name = str(node.attr if isinstance(node, nodes.Getattr) else node.value)
         if name.startswith("__") and name.endswith("__"):
             raise SecurityError(name)
     return environment.from_string(template).render(

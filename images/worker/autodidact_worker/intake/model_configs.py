@@ -1,6 +1,6 @@
 """What the JSON files of a model may say: no code, no absurd sizes, no patterns that never end.
 
-Names are the business of ``safety``. Nothing here imports torch, transformers or tokenizers.
+Names are the business of ``model_files``. Nothing here imports torch, transformers or tokenizers.
 """
 
 import json

@@ -3,7 +3,7 @@
 Weights are safetensors only: reading any other format of weights can run code. The same holds for
 ``auto_map`` and its like, which name Python code to load. Names are on an allow-list, so whatever
 is not known is not imported; the files that matter are looked into as far as it is cheap: JSON by
-parsing (``configs``), safetensors by their header. Nothing here imports torch or transformers, and
+parsing (``model_configs``), safetensors by their header. Nothing here imports torch or transformers, and
 all of it takes bounded memory and time, whatever the files hold.
 """
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import unquote
 
 from autodidact_contract.artifacts import File
@@ -24,8 +24,12 @@ from autodidact_contract.environment import SOURCE_CREDENTIALS, STORE_CREDENTIAL
 from autodidact_store.errors import InvalidNameError, NotFoundError
 from autodidact_store.keys import check_key
 from autodidact_store.opening import open_store
+from autodidact_store.protocol import Store
 from autodidact_worker.intake import model_files
 from autodidact_worker.runtime.errors import StageError, StoppedError, UserError
+
+if TYPE_CHECKING:
+    from huggingface_hub import DatasetInfo, HfApi, ModelInfo
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +108,7 @@ class Objects:
         sizes: In bytes, by name.
     """
 
-    store: Any
+    store: Store
     prefix: str
     shared: bool
     stopping: Callable[[], bool]
@@ -198,7 +202,7 @@ class _Head:
             self._open, self._kept = False, bytearray()
 
 
-def resolve(uri: str, store: Any, scratch: Path, stopping: Callable[[], bool]) -> Source:
+def resolve(uri: str, store: Store | None, scratch: Path, stopping: Callable[[], bool]) -> Source:
     """Returns the source that a URI names.
 
     Args:
@@ -232,11 +236,11 @@ def _folder(path: Path) -> Folder:
     raise UserError("SourceNotFound", f"{path} does not exist; correct the uri")
 
 
-def _objects(rest: str, store: Any, stopping: Callable[[], bool]) -> Objects:
+def _objects(rest: str, store: Store | None, stopping: Callable[[], bool]) -> Objects:
     bucket, _, key = rest.partition("/")
     where = f"s3://{rest}"
     environ = _environment()
-    home = getattr(store, "uri", "")
+    home = store.uri if store else ""
     with _found(where):
         source = open_store(f"s3://{bucket}", environ)
         entries = {entry.key: entry.size for entry in source.entries(key)}
@@ -295,8 +299,11 @@ def _hub(uri: str, rest: str, scratch: Path) -> "Hub":
     kind = "dataset" if match["data"] else "model"
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=_token())
     with _hub_errors(uri):
-        info = api.repo_info(
-            match["repo"], revision=match["revision"], repo_type=kind, files_metadata=True
+        info = cast(
+            "ModelInfo | DatasetInfo",
+            api.repo_info(
+                match["repo"], revision=match["revision"], repo_type=kind, files_metadata=True
+            ),
         )
     if not _COMMIT.fullmatch(match["revision"] or ""):
         log.warning("%s may change; its commit is %s: name it to repeat this run", uri, info.sha)
@@ -316,16 +323,16 @@ class Hub:
         api: The hub's client.
         repo: ``org/name``.
         kind: ``model`` or ``dataset``.
-        commit: Of which the files are.
+        commit: Of which the files are; None where the hub does not say.
         sizes: In bytes, by name.
         folder: Where files go first.
     """
 
     uri: str
-    api: Any
+    api: "HfApi"
     repo: str
     kind: str
-    commit: str
+    commit: str | None
     sizes: Mapping[str, int]
     folder: Path
 

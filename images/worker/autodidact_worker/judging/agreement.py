@@ -114,5 +114,6 @@ class _Means:
 
     def folded(self, *always: str) -> dict[str, Mean]:
         """Returns the means; those named are there even if nothing was measured."""
-        terms = {name: [] for name in always} | self._terms
+        nothing: dict[str, list[float]] = {name: [] for name in always}
+        terms = nothing | self._terms
         return {n: Mean(total=sum(v), weight=float(len(v))) for n, v in sorted(terms.items())}

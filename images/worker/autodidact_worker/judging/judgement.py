@@ -18,7 +18,7 @@ from autodidact_worker.judging import rubrics
 from autodidact_worker.judging.rubrics import Rubric, fill
 from autodidact_worker.runtime.errors import UserError
 
-Verdict = Literal["A", "B", "tie"]
+Preference = Literal["A", "B", "tie"]
 
 _TAGGED = re.compile(r"<response>.*?(?:</response>|\Z)", re.IGNORECASE | re.DOTALL)
 _BLOCK_QUOTE = re.compile(r"^[ \t]*>.*$", re.MULTILINE)
@@ -140,7 +140,7 @@ def counts(votes: Iterable[Vote]) -> Counter[str]:
     return found
 
 
-def verdict(text: str) -> Verdict | None:
+def verdict(text: str) -> Preference | None:
     """Returns the verdict a comparison ends in, the last one if there are several."""
     found = _VERDICT.findall(without_quotations(unicodedata.normalize("NFKC", text)))
     if not found:

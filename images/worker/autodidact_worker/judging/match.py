@@ -19,7 +19,7 @@ from autodidact_worker.runtime.progress import Ticks
 
 
 @dataclass(kw_only=True)
-class Part:
+class HeldOut:
     """Held-out prompts of one part file.
 
     Attributes:
@@ -48,7 +48,9 @@ class Phases(Ticks):
         engine: What samples, as the generator says it.
     """
 
-    def __init__(self, context: Context[Evaluate], parts: list[Part], judge: Judge | None) -> None:
+    def __init__(
+        self, context: Context[Evaluate], parts: list[HeldOut], judge: Judge | None
+    ) -> None:
         config = context.config
         asked = sum(len(part.prompts) for part in parts)
         judged = sum(len(row.replies) for part in parts for row in part.rows) * config.votes
@@ -68,7 +70,7 @@ class Phases(Ticks):
 
 
 def figures(
-    parts: Sequence[Part], ours: str, first: str | None, quality: Quality | None
+    parts: Sequence[HeldOut], ours: str, first: str | None, quality: Quality | None
 ) -> dict[str, Mean]:
     """Returns length and quality of our replies; the ratio of lengths adds up over shards too.
 
@@ -101,7 +103,7 @@ def mean_quality(replies: Iterable[tuple[str, str]], quality: Quality) -> Mean:
 
 
 def fight(
-    part: Part,
+    part: HeldOut,
     ours: str,
     opponents: dict[str, str],
     compare: Callable[[list[Meeting]], list[tuple[Verdict, ...]]],
@@ -138,7 +140,7 @@ def fight(
     return battles
 
 
-def _meetings(part: Part, ours: str, theirs: str) -> list[Meeting]:
+def _meetings(part: HeldOut, ours: str, theirs: str) -> list[Meeting]:
     return [
         Meeting(prompt=prompt, ours=our, theirs=their)
         for prompt, our, their in zip(

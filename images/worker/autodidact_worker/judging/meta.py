@@ -64,7 +64,7 @@ def render(rubric: Rubric, row: Judged, first: str, second: str) -> str:
     """Returns what asks the model which of two judgements of a reply is better.
 
     Args:
-        rubric: Has the template.
+        rubric: Has the text that asks.
         row: The reply.
         first: A judgement without its score.
         second: Another one.

@@ -1,4 +1,4 @@
-"""Versioned templates: how a model is asked to judge, to write prompts and to compare replies.
+"""Rubrics: how a model is asked to judge, to write prompts and to compare replies.
 
 A rubric's name is part of every stage config that uses it, so its files never change once they
 are released: other wording gets a new name.
@@ -14,7 +14,7 @@ from typing import Literal
 from autodidact_contract.stages.base import RUBRICS
 from autodidact_worker.runtime.errors import UserError
 
-TEMPLATES = Path(__file__).parent / "rubrics"
+TEXTS = Path(__file__).parent / "rubrics"
 
 # U+2212 is a minus sign, U+2013 and U+2014 are dashes.
 _NUMBER = r"(?P<number>[+\-\u2212]?\d++(?:[.,]\d++)?+)"
@@ -32,14 +32,14 @@ _OWN_NUMBER = re.compile(r"^\s*\d+\s*\.\s+")
 
 @dataclass(frozen=True, kw_only=True)
 class Rubric:
-    """One set of templates and how to read what a model answers to them.
+    """The texts that ask a model, and how to read what it answers to them.
 
     Attributes:
         name: Versioned name, as in stage configs.
-        judge: Template with ``{prompt}`` and ``{response}``.
-        prompts: Template with ``{demonstrations}``.
-        pairwise: Template with ``{prompt}``, ``{a}`` and ``{b}``, where the rubric can compare.
-        meta: Template with ``{prompt}``, ``{response}`` and, where it shows them, the judgements
+        judge: Text with ``{prompt}`` and ``{response}``.
+        prompts: Text with ``{demonstrations}``.
+        pairwise: Text with ``{prompt}``, ``{a}`` and ``{b}``, where the rubric can compare.
+        meta: Text with ``{prompt}``, ``{response}`` and, where it shows them, the judgements
             ``{a}`` and ``{b}``.
         score: Groups ``number``, ``range`` and ``denominator`` of a judgement's score.
         low: Smallest score.
@@ -66,9 +66,9 @@ class Rubric:
     oracle: str | None = None
 
 
-def fill(template: str, values: Mapping[str, str]) -> str:
-    """Returns the template with its fields replaced; braces inside the values mean nothing."""
-    return re.sub(r"\{(\w+)\}", lambda match: values[match[1]], template)
+def fill(text: str, values: Mapping[str, str]) -> str:
+    """Returns the text with its fields replaced; braces inside the values mean nothing."""
+    return re.sub(r"\{(\w+)\}", lambda match: values[match[1]], text)
 
 
 @lru_cache
@@ -86,10 +86,10 @@ def get(name: str) -> Rubric:
 def _additive(name: str) -> Rubric:
     return Rubric(
         name=name,
-        judge=_template(name, "judge"),
-        prompts=_template(name, "prompts"),
-        pairwise=_template(name, "pairwise"),
-        meta=_template(name, "meta"),
+        judge=_text(name, "judge"),
+        prompts=_text(name, "prompts"),
+        pairwise=_text(name, "pairwise"),
+        meta=_text(name, "meta"),
         score=_SCORE_LINE,
         low=0,
         high=5,
@@ -101,10 +101,10 @@ def _additive(name: str) -> Rubric:
 def _toy_copy(name: str) -> Rubric:
     return Rubric(
         name=name,
-        judge=_template(name, "judge"),
-        prompts=_template(name, "prompts"),
+        judge=_text(name, "judge"),
+        prompts=_text(name, "prompts"),
         pairwise=None,
-        meta=_template(name, "meta"),
+        meta=_text(name, "meta"),
         score=_TOY_SCORE,
         low=0,
         high=5,
@@ -130,8 +130,8 @@ _MAKERS: Mapping[str, Callable[[str], Rubric]] = {
 }
 
 
-def _template(name: str, part: str) -> str:
-    return (TEMPLATES / name / f"{part}.txt").read_text(encoding="utf-8").removesuffix("\n")
+def _text(name: str, part: str) -> str:
+    return (TEXTS / name / f"{part}.txt").read_text(encoding="utf-8").removesuffix("\n")
 
 
 def _numbered(texts: Sequence[str]) -> str:

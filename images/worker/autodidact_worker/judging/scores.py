@@ -1,4 +1,4 @@
-"""What the scores of replies come to, whoever gave them and on whatever scale. Pure."""
+"""Counts and means of the scores of replies, on any scale. Pure."""
 
 from collections import Counter
 from collections.abc import Sequence

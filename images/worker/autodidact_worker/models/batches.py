@@ -1,4 +1,4 @@
-"""How many rows go through a model at once."""
+"""Batches of rows for a model: how many go through it at once, and which ones together."""
 
 from collections.abc import Iterator, Sequence
 

@@ -6,13 +6,16 @@ without a padding token pads with the end token; the last token is then the one 
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from autodidact_contract.records import AnswerSample
 from autodidact_worker.models import loading
 from autodidact_worker.models.batches import by_length
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 LABELS = {0: "wrong", 1: "correct"}
 """The classes, by the number of their logit."""
@@ -25,7 +28,7 @@ class Encoded(NamedTuple):
     cut: bool
 
 
-def encode(tokenizer: Any, sample: AnswerSample, limit: int) -> Encoded:
+def encode(tokenizer: "PreTrainedTokenizerBase", sample: AnswerSample, limit: int) -> Encoded:
     """Returns a sampled answer behind its prompt, as the model wrote it: cut ones have no end.
 
     Args:
@@ -48,7 +51,7 @@ def collate(rows: Sequence[Sequence[int]], pad: int) -> dict[str, torch.Tensor]:
 
 
 @torch.inference_mode()
-def probabilities(model: Any, rows: Sequence[Sequence[int]], pad: int) -> list[float]:
+def probabilities(model: "PreTrainedModel", rows: Sequence[Sequence[int]], pad: int) -> list[float]:
     """Returns how likely each sequence is correct, in (0, 1).
 
     Args:

@@ -1,9 +1,9 @@
-"""How likely a model finds replies that are there already."""
+"""Computes how likely a model finds replies that exist already."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from autodidact_worker.models.batches import BATCH_LOGITS, BATCH_TOKENS, by_length
 from autodidact_worker.models.loading import Tokens
@@ -11,7 +11,7 @@ from autodidact_worker.models.policy import Policy, collate
 
 
 @torch.inference_mode()
-def log_probs(model: Any, replies: Sequence[Tokens], pad: int) -> list[float]:
+def log_probs(model: PreTrainedModel, replies: Sequence[Tokens], pad: int) -> list[float]:
     """Returns the sum of the log-probabilities of each reply's tokens, given its prompt.
 
     Args:

@@ -10,10 +10,18 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from autodidact_worker.intake import model_files
 from autodidact_worker.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import (
+        GenerationConfig,
+        PreTrainedConfig,
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+    )
 
 log = logging.getLogger(__name__)
 
@@ -21,15 +29,15 @@ log = logging.getLogger(__name__)
 class Loaded(NamedTuple):
     """A model in evaluation mode and its tokenizer."""
 
-    model: Any
-    tokenizer: Any
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
 
 
 class Description(NamedTuple):
     """What the folder of a model says of it, named as in a model."""
 
-    config: Any
-    generation_config: Any
+    config: "PreTrainedConfig"
+    generation_config: "GenerationConfig"
 
 
 _Opened = TypeVar("_Opened")
@@ -117,7 +125,9 @@ def _load(path: Path, kind: Any = None, *, new_head: bool = False) -> Loaded:
     return Loaded(model, tokenizer)
 
 
-def with_weights(kind: Any, path: Path, *, new_head: bool = False, **settings: Any) -> Any:
+def with_weights(
+    kind: Any, path: Path, *, new_head: bool = False, **settings: Any
+) -> "PreTrainedModel":
     """Returns a model all of whose weights are in the folder.
 
     Args:
@@ -131,6 +141,7 @@ def with_weights(kind: Any, path: Path, *, new_head: bool = False, **settings: A
             together; transformers would go on with random numbers where a weight is missing.
     """
     try:
+        model: PreTrainedModel
         model, said = kind.from_pretrained(
             path,
             local_files_only=True,
@@ -177,7 +188,7 @@ def describe(path: Path) -> Description:
     return Description(config, generation_config)
 
 
-def load_tokenizer(path: Path) -> Any:
+def load_tokenizer(path: Path) -> "PreTrainedTokenizerBase":
     """Returns the tokenizer of a Hugging Face directory.
 
     A missing pad token becomes the end-of-sequence token: padding is masked everywhere, and the
@@ -205,7 +216,7 @@ def load_tokenizer(path: Path) -> Any:
     return tokenizer
 
 
-def prompt_text(tokenizer: Any, prompt: str) -> str:
+def prompt_text(tokenizer: "PreTrainedTokenizerBase", prompt: str) -> str:
     """Returns the text whose encoding with default special tokens is the model's input.
 
     The chat template usually begins with the BOS token and the tokenizer adds one itself; the
@@ -214,19 +225,19 @@ def prompt_text(tokenizer: Any, prompt: str) -> str:
     if not tokenizer.chat_template:
         return prompt
     turns = [{"role": "user", "content": prompt}]
-    text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    text = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
     bos = tokenizer.bos_token
     if bos and text.startswith(bos) and tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]:
         text = text.removeprefix(bos)
     return text
 
 
-def completion_text(tokenizer: Any, text: str) -> str:
+def completion_text(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:
     """Returns a completion as it is learned: the text and the end-of-sequence token."""
     return text + str(tokenizer.eos_token)
 
 
-def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
+def prompt_ids(tokenizer: "PreTrainedTokenizerBase", prompt: str) -> list[int]:
     """Returns the token ids of a prompt; an end token that the tokenizer appends is cut off."""
     ids: list[int] = list(tokenizer(prompt_text(tokenizer, prompt)).input_ids)
     if (
@@ -258,7 +269,7 @@ Tokens = tuple[list[int], list[int]]
 """A prompt's and a reply's."""
 
 
-def encode(tokenizer: Any, written: Written) -> Tokens:
+def encode(tokenizer: "PreTrainedTokenizerBase", written: Written) -> Tokens:
     """Returns a reply behind its prompt as training sees them; one that was cut has no end token.
 
     Args:
@@ -272,14 +283,16 @@ def encode(tokenizer: Any, written: Written) -> Tokens:
     return prompt_ids(tokenizer, written.prompt), reply
 
 
-def stop_ids(model: Any, tokenizer: Any) -> list[int]:
+def stop_ids(
+    model: "PreTrainedModel | Description", tokenizer: "PreTrainedTokenizerBase"
+) -> list[int]:
     """Returns the ids that end a reply: the tokenizer's EOS and those the model declares."""
     declared = getattr(model.generation_config, "eos_token_id", None)
     several = declared if isinstance(declared, list) else [declared]
     return sorted({tokenizer.eos_token_id, *(token for token in several if token is not None)})
 
 
-def context_tokens(model: Any) -> int | None:
+def context_tokens(model: "PreTrainedModel | Description") -> int | None:
     """Returns the longest sequence the model was made for, None when its config does not say."""
     length = getattr(model.config, "max_position_embeddings", None)
     return int(length) if length and length > 0 else None

@@ -48,7 +48,7 @@ def config(model: Any, lora: Lora | None) -> LoraConfig | None:
         )
     return LoraConfig(
         r=lora.rank,
-        lora_alpha=lora.alpha,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # peft only divides it by the rank
         lora_dropout=lora.dropout,
         target_modules="all-linear",
         task_type=TaskType.SEQ_CLS if classifies else TaskType.CAUSAL_LM,
@@ -117,7 +117,7 @@ def trainable_parameters(model: Any) -> int:
 def _delta(module: Any, layer: str, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """The update of a layer: scaling B A, in the shape of its weight."""
     a, b = (weights[f"{layer}.lora_{side}.{_ADAPTER}.weight"] for side in "AB")
-    delta = (b @ a) * module.scaling[_ADAPTER]
+    delta: torch.Tensor = (b @ a) * module.scaling[_ADAPTER]
     return delta.T if module.fan_in_fan_out else delta
 
 

@@ -167,7 +167,9 @@ class ActorCritic(Policy):
         self.head_only = False  # while it is true, no gradient of the values leaves the head
         self.eval()
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def forward(  # type: ignore[override]  # whoever made it knows what it says
+        self, batch: Batch
+    ) -> tuple[Tensor, Tensor]:
         """Returns log-probability and value of each action, two of ``(B, T)`` float32."""
         with _Hidden(self.plain) as seen:
             log_probs = super().forward(batch)

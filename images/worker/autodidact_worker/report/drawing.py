@@ -10,11 +10,14 @@ import io
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
 
 INK, GRID, PAPER = "#010203", "#040506", "#070809"
 SERIES = tuple(f"#0{index}0a0b" for index in range(1, 7))
@@ -23,7 +26,7 @@ _VARIABLES = {INK: "--ink", GRID: "--rule", PAPER: "--paper"} | {
 }
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
 _MARKERS = ("o", "s", "^", "D", "v", "X")
-_STYLE: dict[str, Any] = {
+_STYLE: "dict[RcKeyType, Any]" = {
     "text.parse_math": False,
     "svg.fonttype": "none",
     "font.family": "sans-serif",

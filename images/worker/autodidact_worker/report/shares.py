@@ -70,7 +70,7 @@ class Paired:
         fewer = min(self.only_ours, self.only_theirs)
         tail = sum(math.comb(decided, k) for k in range(fewer + 1))
         # Whole numbers to the last: 2**decided is too large for a float from 1,024 on.
-        return min(1.0, 2 * tail / 2**decided)
+        return min(1.0, 2 * tail / (1 << decided))
 
     @property
     def interval(self) -> tuple[float, float]:

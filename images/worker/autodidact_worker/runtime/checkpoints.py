@@ -28,7 +28,7 @@ MARKER = "marker.json"
 MAX_MARKER_BYTES = 1 << 20
 
 
-class Part(Schema):
+class CheckpointFile(Schema):
     """One file of a checkpoint."""
 
     path: str = Field(description="Path inside the checkpoint, with slashes.")
@@ -40,7 +40,7 @@ class Marker(Schema):
     """Says that a checkpoint is complete."""
 
     step: int = Field(ge=0)
-    files: tuple[Part, ...]
+    files: tuple[CheckpointFile, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,16 +60,16 @@ class Checkpoints:
         """Returns the checkpoints of the stage output ``<kind>-<key>``."""
         return cls(store=store, prefix=checkpoint_prefix(namespace, kind, key))
 
-    def upload(self, step: int, folder: Path) -> list[Part]:
+    def upload(self, step: int, folder: Path) -> list[CheckpointFile]:
         """Uploads every file of a folder; the checkpoint is not complete before ``mark``."""
         parts = []
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             name = path.relative_to(folder).as_posix()
             size, sha256 = self.store.upload(f"{self._folder(step)}{name}", path)
-            parts.append(Part(path=name, size=size, sha256=sha256))
+            parts.append(CheckpointFile(path=name, size=size, sha256=sha256))
         return parts
 
-    def mark(self, step: int, parts: Iterable[Part]) -> None:
+    def mark(self, step: int, parts: Iterable[CheckpointFile]) -> None:
         """Makes a checkpoint the one to resume from, then removes the older ones."""
         marker = Marker(step=step, files=tuple(parts))
         self.store.replace(f"{self._folder(step)}{MARKER}", canonical_json(marker.dump()))
@@ -115,7 +115,7 @@ class Checkpoints:
             self.store.delete(key)
 
 
-class Interval:
+class Timer:
     """The time between two checkpoints, ``AUTODIDACT_CHECKPOINT_SECONDS``; it starts now."""
 
     def __init__(self) -> None:

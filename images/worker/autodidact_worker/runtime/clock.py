@@ -1,4 +1,4 @@
-"""Where the time goes."""
+"""Measures how long each phase of a stage takes."""
 
 import time
 from collections.abc import Iterator, Mapping

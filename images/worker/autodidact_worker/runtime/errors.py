@@ -1,4 +1,4 @@
-"""How a stage gives up. Everything else that leaves a stage is a fault worth another attempt."""
+"""The errors by which a stage gives up. After any other error another attempt is worth trying."""
 
 
 class StageError(Exception):

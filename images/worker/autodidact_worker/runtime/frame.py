@@ -201,7 +201,7 @@ def _run_stage(
             inputs=MappingProxyType(inputs),
             out=out,
             scratch=scratch,
-            progress=reporting_progress(stage.name, worker),
+            progress=silent if worker.rank else reporting_progress(stage.name, worker.reporter),
             stopping=worker.stopping,
             store=worker.store,
             namespace=namespace,
@@ -237,7 +237,7 @@ def call(context: Context[StageConfig]) -> Output:
 
 def kind_of(config: StageConfig) -> str:
     """Returns the kind of stage that a config is for."""
-    kind: str = config.stage  # type: ignore[attr-defined] - every class but the base has it
+    kind: str = config.stage  # type: ignore[attr-defined]  # every class but the base has it
     return kind
 
 
@@ -275,7 +275,7 @@ def _resolve(
     if where.artifact is not None:
         kind, _, key = where.artifact.rpartition("-")
         return Artifact(kind=kind, key=key, digest=str(where.digest))
-    if where.stage not in earlier:
+    if where.stage is None or where.stage not in earlier:
         raise UserError("InvalidTask", f"input {name} names {where.stage}, not an earlier stage")
     kind, key = earlier[where.stage]
     said = False
@@ -344,16 +344,14 @@ def _folders(folder: Path) -> tuple[Path, Path]:
     return out, scratch
 
 
-def reporting_progress(stage: str, worker: Worker) -> ProgressCall:
+def reporting_progress(stage: str, reporter: Reporter) -> ProgressCall:
     """Returns a call that reports every step and logs one line in a while."""
-    if worker.rank:
-        return silent
     logged = 0.0
 
     def progress(step: int, total: int, **metrics: float) -> None:
         nonlocal logged
         known = finite(metrics)
-        worker.reporter.report(Progress(stage=stage, step=step, total=total, metrics=known))
+        reporter.report(Progress(stage=stage, step=step, total=total, metrics=known))
         now = time.monotonic()
         if now - logged >= LOG_INTERVAL_S or step == total:
             logged = now

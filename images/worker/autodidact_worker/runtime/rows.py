@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -95,15 +95,15 @@ def read_parts(
         yield part, read(folder / part_name(stem, part), schema, empty=True)
 
 
-def write_parts(folder: Path, stem: str, rows: list[_Row]) -> None:
+def write_parts(folder: Path, stem: str, rows: Sequence[Schema]) -> None:
     """Writes rows as part files of ``PART_ITEMS`` each; at least one file, even if it is empty."""
     for part in range(max(1, -(-len(rows) // PART_ITEMS))):
         write(folder / part_name(stem, part), chunk(rows, part))
 
 
-def chunk(rows: list[_Row], part: int) -> list[_Row]:
+def chunk(rows: Sequence[_Row], part: int) -> list[_Row]:
     """Returns the rows of one part of a list that is not stored in parts."""
-    return rows[part * PART_ITEMS : (part + 1) * PART_ITEMS]
+    return list(rows[part * PART_ITEMS : (part + 1) * PART_ITEMS])
 
 
 def lines(path: Path) -> Iterator[bytes]:

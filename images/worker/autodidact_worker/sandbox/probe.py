@@ -1,4 +1,4 @@
-"""The trial: a program that tries what each layer must refuse, run like any other."""
+"""A program that tries what each layer of the sandbox must refuse; it is run like any other."""
 
 from collections.abc import Collection
 

@@ -14,7 +14,7 @@ from autodidact_contract.records import Battle, RankedReplies, Ranking
 from autodidact_contract.stages.judging import OPPONENTS, Contest, Evaluate
 from autodidact_worker.judging import agreement, contests, match, ranking, rubrics
 from autodidact_worker.judging.contests import Judge, Quality
-from autodidact_worker.judging.match import Part, Phases
+from autodidact_worker.judging.match import HeldOut, Phases
 from autodidact_worker.runtime import rows
 from autodidact_worker.runtime.frame import Context, Output
 
@@ -67,16 +67,16 @@ def _judge(context: Context[Evaluate]) -> Judge:
     )
 
 
-def _parts(context: Context[Evaluate]) -> Iterator[Part]:
+def _parts(context: Context[Evaluate]) -> Iterator[HeldOut]:
     held_out = rows.read(context.inputs["heldout"].path / rows.DATA, RankedReplies)
     for number in shard_parts(len(held_out), context.shard, context.shards):
         chunk = rows.chunk(held_out, number)
         asked = max(context.config.contest.prompts - number * PART_ITEMS, 0)
-        yield Part(number=number, rows=chunk, prompts=[row.prompt for row in chunk[:asked]])
+        yield HeldOut(number=number, rows=chunk, prompts=[row.prompt for row in chunk[:asked]])
 
 
 def _rank(
-    context: Context[Evaluate], parts: list[Part], steps: Phases
+    context: Context[Evaluate], parts: list[HeldOut], steps: Phases
 ) -> tuple[dict[str, int], dict[str, Mean]]:
     """Has the model judge the ranked replies, and returns how well it did."""
     rubric = rubrics.get(context.config.contest.rubric)
@@ -94,7 +94,7 @@ def _rank(
 
 
 def _answers(
-    context: Context[Evaluate], model: str, part: Part, steps: Phases, contest: Contest
+    context: Context[Evaluate], model: str, part: HeldOut, steps: Phases, contest: Contest
 ) -> list[str]:
     """Returns the replies of an input model to the prompts of a part."""
     generator, seed = steps.generator(model), context.config.seed
@@ -102,7 +102,7 @@ def _answers(
 
 
 def _greedy_quality(
-    context: Context[Evaluate], parts: list[Part], quality: Quality, steps: Phases
+    context: Context[Evaluate], parts: list[HeldOut], quality: Quality, steps: Phases
 ) -> Mean:
     """Returns the quality of the model's most likely replies."""
     contest = context.config.contest

@@ -17,7 +17,7 @@ from autodidact_worker.runtime.progress import Ticks
 def run(context: Context[JudgeRanked]) -> Output:
     """Writes ``judged-NNNNN.jsonl``: every ranking with the votes on each reply.
 
-    Counts: see ``judging.counts``; ``skipped-too-long``, replies that cannot be judged.
+    Counts: see ``judgement.counts``; ``skipped-too-long``, replies that cannot be judged.
     """
     config = context.config
     ranked = rows.read(context.inputs["ranked"].path / rows.DATA, RankedReplies)

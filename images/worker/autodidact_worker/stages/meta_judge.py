@@ -30,19 +30,19 @@ def run(context: Context[MetaJudge]) -> Output:
     """
     config = context.config
     judged = context.inputs["judged"].path
-    parts = []
+    parts: list[tuple[int, list[Judged | None]]] = []
     for number, part in rows.read_parts(judged, "judged", Judged, context.shard, context.shards):
         groups = groupby(part, key=lambda row: row.prompt_id)
         chosen = [meta.most_disputed(list(group), config.seed) for _, group in groups]
         parts.append((number, chosen))
-    total = 2 * sum(len(meta.meetings(row)) for _, part in parts for row in part if row)
+    total = 2 * sum(len(meta.meetings(row)) for _, chosen in parts for row in chosen if row)
     generator = generation.load(context.inputs["model"].path) if total else None
     comparing = Comparing(context, generator, total)
-    for number, part in parts:
-        found = comparing.compare([row for row in part if row])
+    for number, chosen in parts:
+        found = comparing.compare([row for row in chosen if row])
         rows.write(context.out / part_name("battles", number), found)
-        comparing.counts["prompts"] += len(part)
-        comparing.counts["skipped-undisputed"] += part.count(None)
+        comparing.counts["prompts"] += len(chosen)
+        comparing.counts["skipped-undisputed"] += chosen.count(None)
     return Output(
         counts=comparing.counts,
         metrics=comparing.metrics(),

@@ -23,7 +23,7 @@ def run(context: Context[TrainOnlineSt]) -> Output:
 
     Raises:
         UserError: A question or the model cannot be used, or nothing can be learned; see
-            ``online``.
+            ``training.online.loop``.
         StoppedError: Asked to stop; a checkpoint is in the store.
     """
     config = context.config

@@ -1,7 +1,7 @@
 """Stage ``train-ppo``: ReFT's policy, by PPO from the warm-up model on the questions it knows.
 
 Source: arXiv 2401.08967 section 3.2 and algorithm 1; where its published code differs, the code
-decides, and ``ppo`` says where.
+decides, and ``training.online.ppo`` says where.
 """
 
 import copy
@@ -27,7 +27,7 @@ def run(context: Context[TrainPpo]) -> Output:
 
     Raises:
         UserError: A question or the model cannot be used, or nothing can be learned; see
-            ``online``.
+            ``training.online.loop``.
         StoppedError: Asked to stop; a checkpoint is in the store.
     """
     config = context.config

@@ -39,7 +39,7 @@ def run(context: Context[TrainReranker]) -> Output:
     found = []
     for sample in samples:
         ids, cut = classifier.encode(begin.tokenizer, sample, begin.limit)
-        found.append(Row(prompt=ids, targets=([],), truncated=cut))
+        found.append(Row(prompt=ids, targets=([],), cut=cut))
     return reranker.train(context, begin, found, labels, layout)
 
 

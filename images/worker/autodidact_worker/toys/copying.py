@@ -13,6 +13,7 @@ import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from autodidact_contract.base import Schema
 from autodidact_contract.records import (
@@ -23,6 +24,9 @@ from autodidact_contract.records import (
     RankedReplies,
     SeedPrompt,
 )
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 LETTERS = "abcdefgh"
 LENGTH = 5
@@ -115,7 +119,8 @@ def held_out(seed: int) -> list[RankedReplies]:
     None of them is in the seed data; of the trees they know nothing.
     """
     rng = random.Random(f"{seed}/heldout")
-    known = {row.prompt for row in (*instructions(seed), *evaluations(seed))}
+    known = {row.prompt for row in instructions(seed)}
+    known |= {row.prompt for row in evaluations(seed)}
     rows: list[RankedReplies] = []
     while len(rows) < HELD_OUT_ROWS:
         text = prompt(rng)
@@ -189,7 +194,7 @@ def validation(seed: int) -> list[SeedPrompt]:
     return [SeedPrompt(prompt=prompt(rng)) for _ in range(VALIDATION_ROWS)]
 
 
-DATA: Mapping[str, Callable[[int], list[Schema]]] = {  # type: ignore[assignment]
+DATA: Mapping[str, Callable[[int], Sequence[Schema]]] = {
     "instructions": instructions,
     "evaluations": evaluations,
     "heldout": held_out,
@@ -250,7 +255,9 @@ def _damaged(rng: random.Random, prompt: str, right: int) -> str:
     )
 
 
-def tokenizer(phrases: Sequence[str], characters: Sequence[str], positions: int):  # noqa: ANN201
+def tokenizer(
+    phrases: Sequence[str], characters: Sequence[str], positions: int
+) -> "PreTrainedTokenizerFast":
     """Returns a tokenizer with one token for each phrase and each other character.
 
     Args:

@@ -1,14 +1,14 @@
-"""The built-in task of ``toy`` with a judge that likes length: ``toy://selfreward-lengthy/...``.
+"""The built-in task of ``copying`` with a judge that likes length: ``toy://selfreward-lengthy/...``.
 
 Half of people's replies here end in an ``h`` that nobody asked for, and the last mark of the seed
 judgements is for that, whether the fifth letter is right or not. The oracle stays as it was: five
 letters in their place are all that counts. Length control (``pairs.rho``, arXiv 2407.19594) is for
-such a judge. All else, to the byte, is as in ``toy``: the further letters have a generator of their
+such a judge. All else, to the byte, is as in ``copying``: the further letters have a generator of their
 own.
 """
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from autodidact_contract.base import Schema
 from autodidact_contract.records import Evaluation, Instruction, RankedReplies
@@ -57,7 +57,7 @@ def held_out(seed: int) -> list[RankedReplies]:
     ]
 
 
-DATA: Mapping[str, Callable[[int], list[Schema]]] = {  # type: ignore[assignment]
+DATA: Mapping[str, Callable[[int], Sequence[Schema]]] = {
     "instructions": instructions,
     "evaluations": evaluations,
     "heldout": held_out,

@@ -1,7 +1,7 @@
-"""How many processes train together, with what engine, and whether that is really so.
+"""Processes that train together: how many they are, how DeepSpeed is used, what they exchange.
 
-accelerate and DeepSpeed fall back to fewer processes or to another engine without a word; what was
-asked for is compared with what runs, before the first step.
+accelerate and DeepSpeed fall back to fewer processes, or to no DeepSpeed, without a word. What was
+asked for is therefore compared with what runs, before the first step.
 """
 
 import atexit
@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from autodidact_contract import environment
 from autodidact_worker.runtime.errors import UserError
@@ -85,7 +86,7 @@ def deepspeed_config(layout: Layout) -> dict[str, Any] | None:
 
 
 def check_engine(trainer: Any, layout: Layout) -> None:
-    """Returns if the trainer runs on the processes and the engine that were asked for.
+    """Returns if the trainer runs on the processes, and with the DeepSpeed, that were asked for.
 
     Raises:
         UserError: ``WrongWorldSize`` or ``WrongEngine``.
@@ -94,8 +95,8 @@ def check_engine(trainer: Any, layout: Layout) -> None:
     check(trainer.model, trainer.model_wrapped, counted, layout)
 
 
-def check(model: Any, wrapped: Any, counted: Mapping[str, int], layout: Layout) -> None:
-    """Returns if a model runs on the processes and the engine that were asked for.
+def check(model: nn.Module, wrapped: Any, counted: Mapping[str, int], layout: Layout) -> None:
+    """Returns if a model runs on the processes, and with the DeepSpeed, that were asked for.
 
     Args:
         model: What trains.
@@ -150,7 +151,7 @@ def join(layout: Layout) -> None:
 
 
 def agreed(stop: bool, save: bool, layout: Layout) -> tuple[bool, bool]:
-    """What any rank wants, all do."""
+    """Returns whether any rank wants to stop, and whether any wants to save."""
     if layout.world == 1:
         return stop, save
     device = torch.device("cuda") if layout.gpu else torch.device("cpu")
@@ -176,7 +177,7 @@ def total(tensor: torch.Tensor, layout: Layout) -> torch.Tensor:
 
 
 @contextmanager
-def whole(weight: Any, layout: Layout) -> Iterator[None]:
+def whole(weight: nn.Parameter, layout: Layout) -> Iterator[None]:
     """Has a parameter whole on every rank, and afterwards as rank 0 left it in DeepSpeed's pieces.
 
     Only ZeRO-3 has parameters in pieces; every rank has to ask for the same ones.
@@ -200,5 +201,5 @@ def everyone(value: Any, layout: Layout) -> list[Any]:
 
 
 def gathered(parts: list[Any], layout: Layout) -> list[Any]:
-    """The files of all ranks, each once."""
+    """Returns the files of all ranks, each once."""
     return list({part.path: part for rank in everyone(parts, layout) for part in rank}.values())

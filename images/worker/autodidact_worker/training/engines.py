@@ -58,7 +58,7 @@ def start(
     return engine
 
 
-def frozen(network: Policy, config: Training, layout: Layout) -> Callable[[Batch], Any]:
+def frozen(network: Policy, config: Training, layout: Layout) -> Callable[[Batch], Tensor]:
     """Returns a network that only answers; under ZeRO-3 in shards, else whole on each rank."""
     network.requires_grad_(requires_grad=False)
     if layout.deepspeed != "zero3":
@@ -67,7 +67,8 @@ def frozen(network: Policy, config: Training, layout: Layout) -> Callable[[Batch
 
     engine, *_ = deepspeed.initialize(model=network, config=_settings(config, layout, 1))
     engine.eval()
-    return engine
+    answers: Callable[[Batch], Tensor] = engine
+    return answers
 
 
 def precision(layout: Layout) -> AbstractContextManager[Any]:
@@ -253,7 +254,7 @@ def _device(layout: Layout) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if layout.gpu else torch.device("cpu")
 
 
-def _set_rates(optimizer: Any, rates: Sequence[float]) -> None:
+def _set_rates(optimizer: torch.optim.Optimizer, rates: Sequence[float]) -> None:
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         group["lr"] = rate
 

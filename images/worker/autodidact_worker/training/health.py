@@ -1,4 +1,4 @@
-"""Whether a training goes well: its steps, and what it samples to learn from. Pure."""
+"""Checks that a training can go on: losses are numbers, and sampled answers teach something."""
 
 import math
 

@@ -8,13 +8,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
+    PreTrainedConfig,
     set_seed,
 )
 
@@ -23,6 +24,9 @@ from autodidact_worker.intake import model_files
 from autodidact_worker.models import loading
 from autodidact_worker.runtime.errors import UserError
 from autodidact_worker.training.distributed import Layout
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 DROPOUTS = (
     "attention_dropout",
@@ -49,12 +53,12 @@ class Row:
     Attributes:
         prompt: What is masked.
         targets: The completion (SFT), or the chosen and the rejected one (DPO).
-        truncated: Whether a target was cut.
+        cut: Whether a target was cut.
     """
 
     prompt: list[int]
     targets: tuple[list[int], ...]
-    truncated: bool
+    cut: bool
 
     @property
     def length(self) -> int:
@@ -67,7 +71,13 @@ class Row:
         return sum(len(self.prompt) + len(target) for target in self.targets)
 
 
-def tokenize(tokenizer: Any, name: str, prompt: str, completions: Sequence[str], limit: int) -> Row:
+def tokenize(
+    tokenizer: "PreTrainedTokenizerBase",
+    name: str,
+    prompt: str,
+    completions: Sequence[str],
+    limit: int,
+) -> Row:
     """Returns a row as tokens.
 
     The prompt's tokens are those that sampling will give the model; completions are encoded by
@@ -95,8 +105,8 @@ def tokenize(tokenizer: Any, name: str, prompt: str, completions: Sequence[str],
         tokenizer(loading.completion_text(tokenizer, text), add_special_tokens=False).input_ids
         for text in completions
     ]
-    truncated = any(len(ids) > room for ids in whole)
-    return Row(prompt=start, targets=tuple(ids[:room] for ids in whole), truncated=truncated)
+    cut = any(len(ids) > room for ids in whole)
+    return Row(prompt=start, targets=tuple(ids[:room] for ids in whole), cut=cut)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +123,7 @@ class Start:
     """
 
     model: Any
-    tokenizer: Any
+    tokenizer: "PreTrainedTokenizerBase"
     limit: int
     dropouts: int
     kept: dict[str, float]
@@ -194,7 +204,7 @@ def write(
     model_files.check(folder)
 
 
-def set_dropout(settings: Any, value: float) -> dict[str, float]:
+def set_dropout(settings: PreTrainedConfig, value: float) -> dict[str, float]:
     """Sets every dropout probability a model config has.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Accuracy on the validation split while a model is trained, and which model is the best so far.
+"""Measures accuracy on the validation split during training, and says which model is the best.
 
 Training chooses its result here and never looks at the test split. Departure from arXiv 2401.08967,
 whose published code chooses the best epoch on the test split.
@@ -7,7 +7,9 @@ whose published code chooses the best epoch on the test split.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
+
+from torch import nn
 
 from autodidact_contract.records import Problem
 from autodidact_contract.stages.base import Sampling
@@ -18,6 +20,9 @@ from autodidact_worker.generation.transformers import TransformersGenerator
 from autodidact_worker.runtime.errors import StoppedError
 from autodidact_worker.training import distributed
 from autodidact_worker.training.distributed import Layout
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +46,8 @@ class Accuracy:
 
 
 def measure(
-    model: Any,
-    tokenizer: Any,
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
     problems: Sequence[Problem],
     config: Validation,
     grader: Grader,
@@ -102,7 +107,7 @@ def measure(
 
 
 @contextmanager
-def evaluating(model: Any) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Puts a model into evaluation mode, and back."""
     before = model.training
     model.eval()

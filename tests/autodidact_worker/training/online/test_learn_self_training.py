@@ -79,9 +79,7 @@ def test_half_the_loss_is_right_samples_and_half_is_given(
         )
         for i in range(4)
     ]
-    golden = {
-        f"q{i + 1}": Row(prompt=ids[i], targets=(TARGETS[i],), truncated=False) for i in range(4)
-    }
+    golden = {f"q{i + 1}": Row(prompt=ids[i], targets=(TARGETS[i],), cut=False) for i in range(4)}
 
     def mean(texts: list[tuple[list[int], Any]]) -> torch.Tensor:
         logs = []

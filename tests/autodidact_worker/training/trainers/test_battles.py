@@ -22,7 +22,7 @@ from autodidact_worker.runtime.errors import StoppedError
 from autodidact_worker.runtime.frame import Context, InputArtifact, Output
 from autodidact_worker.stages import train_dpo
 from autodidact_worker.training import distributed
-from autodidact_worker.training.trainers.battles import Check, Choice
+from autodidact_worker.training.trainers.battles import Battles, Choice
 from support import chain
 from support.completion_servers import said, scripted
 from support.training_rows import PAIRS, digest
@@ -54,7 +54,7 @@ def test_the_last_checkpoint_that_was_better_is_the_best(
     """It ends after so many in a row that do not win more than they lose; a draw is not enough."""
     choice = Choice(patience)
     for step, (wins, losses) in enumerate(scores, 1):
-        choice.checks.append(Check(step=2 * step, wins=wins, ties=0, losses=losses))
+        choice.checks.append(Battles(step=2 * step, wins=wins, ties=0, losses=losses))
         if choice.enough:
             break
     assert (choice.best, len(choice.checks)) == (best, checks)

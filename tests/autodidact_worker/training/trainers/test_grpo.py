@@ -66,7 +66,7 @@ def trainer(run: Run, monkeypatch: pytest.MonkeyPatch) -> Any:
         made.append(trainer)
         raise StoppedError
 
-    monkeypatch.setattr(grpo.loop, "run", take)
+    monkeypatch.setattr(grpo.run, "run", take)
     with pytest.raises(StoppedError):
         run()
     made[0].current_gradient_accumulation_steps = 1

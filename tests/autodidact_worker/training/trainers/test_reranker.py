@@ -19,7 +19,7 @@ from autodidact_worker.runtime.errors import StoppedError, UserError
 from autodidact_worker.runtime.frame import Output
 from autodidact_worker.stages.rerank_answers import choice
 from autodidact_worker.stages.train_reranker import different
-from autodidact_worker.training import start
+from autodidact_worker.training import schedule
 from support import online_stages
 from support.offline_stages import reranker_config
 from support.online_stages import digest
@@ -123,7 +123,7 @@ def test_it_learns_to_tell_right_from_wrong(run: Run) -> None:
 
 def test_the_loss_is_the_mean_over_the_batch(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one pass or in four: the gradient and the figure are the same."""
-    monkeypatch.setattr(start, "WINDOW", 1)
+    monkeypatch.setattr(schedule, "WINDOW", 1)
     whole = run(epochs=0.5)[1].metrics["loss"].value
     split = run(epochs=0.5, micro_batch_size=2)[1].metrics["loss"].value
     assert split == pytest.approx(whole, rel=1e-5)

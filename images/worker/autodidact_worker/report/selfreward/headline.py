@@ -51,7 +51,9 @@ def _last_stage(figures: Figures, number: int) -> str:
 
 
 def _verdict(model: Model) -> str:
-    decided, battles = model.decided, model.battles
+    decided, wins, battles = model.decided, model.wins, model.battles
+    assert decided
+    assert wins  # there are battles, or none were decided
     if decided.low > 0.5:
         meaning = "more than chance explains"
     elif decided.high < 0.5:
@@ -60,6 +62,6 @@ def _verdict(model: Model) -> str:
         meaning = "not distinguishable from chance"
     return (
         f"{model.name} won {battles['win']}, drew {battles['tie']} and lost {battles['loss']} of "
-        f"{model.wins.n} against {model.previous}: of the decided ones {text.percent(decided.share)} "
+        f"{wins.n} against {model.previous}: of the decided ones {text.percent(decided.share)} "
         f"(95\u202f% interval {text.percent(decided.low)} to {text.percent(decided.high)}), {meaning}."
     )

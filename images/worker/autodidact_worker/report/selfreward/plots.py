@@ -155,7 +155,7 @@ def _judge(figures: Figures) -> Figure | None:
     figure, [axes] = panels(1, 2.9)
     draw_lines(axes, lines)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
-    _model_axis(axes, [x for line in lines for x, _ in line.points])
+    _model_axis(axes, [round(x) for line in lines for x, _ in line.points])
     axes.set_ylim(top=1.04)
     return figure
 
@@ -219,7 +219,7 @@ def _over_rounds(lines: list[Line], unit: str) -> Figure | None:
     figure, [axes] = panels(1, 2.5)
     draw_lines(axes, lines)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
-    _model_axis(axes, [x for line in lines for x, _ in line.points], "round ")
+    _model_axis(axes, [round(x) for line in lines for x, _ in line.points], "round ")
     axes.set_ylabel(unit)
     return figure
 

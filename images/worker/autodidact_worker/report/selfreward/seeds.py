@@ -9,7 +9,7 @@ DROPS = (
     *("unprompted", "other-language", "foreign-replies", "deleted", "orphans", "cycles"),
     *("unanswered", "unranked", "duplicates"),
 )
-"""Trees and messages that nothing was made of, as ``seeding.first_turns`` counts them."""
+"""Trees and messages that nothing was made of, as ``trees.first_turns`` counts them."""
 _PARTS = {
     "build-instructions": "instructions",
     "build-ranked": "to be judged",

@@ -7,13 +7,14 @@ decides, and ``ppo`` says where. The formulas themselves are in ``ppo``.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from autodidact_contract.stages.training import TrainPpo
-from autodidact_worker.models.policy import Batch, collate
+from autodidact_worker.models.policy import ActorCritic, Batch, collate
 from autodidact_worker.training import distributed
 from autodidact_worker.training.engines import Engine
 from autodidact_worker.training.online import ppo, rollouts
@@ -128,7 +129,7 @@ class Ppo:
     def _step(self, mini_batch: Sequence[Experience], steps: Steps, *, head_only: bool) -> None:
         """Takes an optimiser step; every pass and every rank has equally many answers."""
         engine = self._engine
-        engine.network.head_only = head_only
+        cast("ActorCritic", engine.network).head_only = head_only
         rate = steps.rate
         sums = torch.zeros(len(_LEARNED), device=engine.device)
         for number, experience in enumerate(mini_batch, 1):

@@ -84,7 +84,7 @@ class SelfTraining:
         """
         sampled = [(answer.prompt, answer.ids) for answer in group]
         given = [(answer.prompt, self._target(answer)) for answer in group]
-        batch = collate(sampled + given, self._pad, self._engine.device)
+        batch = collate([*sampled, *given], self._pad, self._engine.device)
         row_weights = [weights[0] * answer.grade.correct for answer in group]
         row_weights += [weights[1]] * len(group)
         log_probs = torch.where(batch.mask, self._engine(batch), 0.0).sum(1)  # (2B,)

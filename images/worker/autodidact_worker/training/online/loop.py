@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from autodidact_contract.artifacts import Mean
 from autodidact_contract.records import Problem
@@ -359,7 +360,9 @@ class Loop:
         if curve and "kl" in curve[-1]:
             metrics["lastKl"] = Mean(total=curve[-1]["kl"])
         asked = min(len(self._held_out), self._config.validation.questions)
-        kept, accuracy = self._measurements.result
+        result = self._measurements.result
+        assert result  # the first measurement is before the first rollout
+        kept, accuracy = result
         metrics["accuracy"] = Mean(total=accuracy * asked, weight=asked)
         return Output(
             counts={**counts, "keptStep": kept},
@@ -401,7 +404,7 @@ def _exploded(figures: Mapping[str, float], max_kl: float | None) -> bool:
     return True
 
 
-def _norm(model: Any) -> float:
+def _norm(model: nn.Module) -> float:
     """The norm of all weights that are trained."""
     trained = [weight.detach() for weight in model.parameters() if weight.requires_grad]
     return float(torch.nn.utils.get_total_norm(trained))

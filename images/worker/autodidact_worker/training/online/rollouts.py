@@ -1,4 +1,4 @@
-"""Rollouts: answers sampled by the model that learns, with what they were worth.
+"""Rollouts: answers that the model samples while it learns, with their grades and rewards.
 
 The order of questions and all noise are functions of the seed alone, so a rollout depends neither
 on how it was batched nor on how many processes share it, and a resumed training repeats it.
@@ -8,7 +8,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autodidact_contract.records import Problem
 from autodidact_contract.stages.training import Online
@@ -20,6 +20,9 @@ from autodidact_worker.runtime.errors import UserError
 from autodidact_worker.runtime.frame import kind_of
 from autodidact_worker.training import distributed
 from autodidact_worker.training.distributed import Layout
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +90,7 @@ class Sampler:
     def __init__(
         self,
         problems: Sequence[Problem],
-        tokenizer: Any,
+        tokenizer: "PreTrainedTokenizerBase",
         limit: int,
         config: Online,
         layout: Layout,

@@ -10,7 +10,7 @@ import shutil
 from dataclasses import asdict, dataclass, field, replace
 
 from autodidact_contract.stages.base import StageConfig
-from autodidact_worker.runtime.checkpoints import Checkpoints, Interval
+from autodidact_worker.runtime.checkpoints import Checkpoints, Timer
 from autodidact_worker.runtime.errors import UserError
 from autodidact_worker.runtime.frame import Context
 from autodidact_worker.training import distributed
@@ -73,14 +73,14 @@ class Keeper:
         """
         self.saved = state_files.checkpoints_of(context)
         self._scratch, self._engine, self._layout = context.scratch, engine, engine.layout
-        self._interval = Interval()
+        self._timer = Timer()
         self._last = 0  # rollouts of the last checkpoint
         self.best = context.scratch / BEST
 
     @property
     def due(self) -> bool:
         """Whether it is time."""
-        return self._interval.over
+        return self._timer.over
 
     def save(self, state: State) -> None:
         """Saves what was learned since the last checkpoint, if anything was; every rank calls it.
@@ -101,7 +101,7 @@ class Keeper:
             self.saved.mark(state.rollouts, parts)
         shutil.rmtree(folder)
         self._last = state.rollouts
-        self._interval.restart()
+        self._timer.restart()
 
     def resumed(self) -> State:
         """Returns the state of the latest checkpoint, which the engine is in then, or a fresh one.

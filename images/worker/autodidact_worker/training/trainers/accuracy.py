@@ -1,8 +1,8 @@
-"""Accuracy on validation questions as what a training is measured by; see ``measuring``."""
+"""A yardstick: accuracy on validation questions. See ``measuring``."""
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autodidact_contract.artifacts import Mean
 from autodidact_contract.records import Problem
@@ -15,6 +15,9 @@ from autodidact_worker.runtime.frame import Context
 from autodidact_worker.training import validation
 from autodidact_worker.training.distributed import Layout
 from autodidact_worker.training.validation import Measurements
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
 
@@ -46,14 +49,16 @@ class ByAccuracy:
 
     @property
     def enough(self) -> bool:
-        """Whether the last accuracy is."""
+        """Whether the last accuracy is at least ``until``."""
         return self._measurements.enough
 
     def is_due(self, rounds: int, *, last: bool) -> bool:
         """Returns whether the model after so many rounds is to be measured."""
         return validation.is_due(self._config, rounds, self._epoch_rounds, last=last)
 
-    def measure(self, model: Any, tokenizer: Any, step: int, layout: Layout) -> bool:
+    def measure(
+        self, model: Any, tokenizer: "PreTrainedTokenizerBase", step: int, layout: Layout
+    ) -> bool:
         """Measures a model's accuracy and returns whether it is the one to keep."""
         found = validation.measure(
             *(model, tokenizer, self.problems, self._config, self._grader, layout, self._stopping)

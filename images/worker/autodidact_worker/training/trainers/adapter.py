@@ -19,7 +19,7 @@ from transformers import (
 
 from autodidact_contract.stages.training import Training
 from autodidact_worker.models import lora
-from autodidact_worker.runtime.checkpoints import Checkpoints, Interval
+from autodidact_worker.runtime.checkpoints import Checkpoints, Timer
 from autodidact_worker.runtime.errors import StoppedError
 from autodidact_worker.runtime.frame import Context
 from autodidact_worker.training import distributed, health, state
@@ -63,6 +63,7 @@ class Adapter:
     measuring: Measuring | None = None
     schedule: int
     trained: int
+    lr_scheduler: Any
     round_steps = 1
     ended = False
     stopped = False
@@ -213,7 +214,7 @@ class _Watch(TrainerCallback):
     def __init__(self, trainer: Any) -> None:
         self._trainer = trainer
         self._context: Context[Training] = trainer.ours
-        self._interval = Interval()
+        self._timer = Timer()
 
     def on_train_begin(
         self,
@@ -245,12 +246,12 @@ class _Watch(TrainerCallback):
         last = step == state.max_steps
         control.should_evaluate = trainer.owes()
         stopping = self._context.stopping()
-        stop, save = distributed.agreed(stopping, self._interval.over, trainer.layout)
+        stop, save = distributed.agreed(stopping, self._timer.over, trainer.layout)
         if stop and not last:
             trainer.stop()
         elif save and not last:
             control.should_save = True
-            self._interval.restart()
+            self._timer.restart()
 
     def on_log(
         self,

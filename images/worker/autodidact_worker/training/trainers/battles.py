@@ -1,4 +1,4 @@
-"""Battles with the best model so far as what a training is measured by; see ``measuring``.
+"""A yardstick: battles with the best model so far. See ``measuring``.
 
 The replies of the best model are kept, not sampled again: its battles then are with what it said
 once, also after an interruption, and a checkpoint costs one reply to each prompt.
@@ -12,7 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
@@ -31,11 +31,14 @@ from autodidact_worker.training import distributed
 from autodidact_worker.training.distributed import Layout
 from autodidact_worker.training.validation import evaluating
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class Battles:
     """Battles of a checkpoint with the best one before it.
 
     Attributes:
@@ -66,7 +69,7 @@ class Choice:
     """
 
     patience: int
-    checks: list[Check] = field(default_factory=list)
+    checks: list[Battles] = field(default_factory=list)
 
     @property
     def best(self) -> int:
@@ -124,14 +127,16 @@ class ByBattles:
 
     @property
     def enough(self) -> bool:
-        """Whether patience has ended."""
+        """Whether ``patience`` checkpoints in a row were no better."""
         return self._choice.enough
 
     def is_due(self, rounds: int, *, last: bool) -> bool:
         """Returns whether the model after so many rounds meets the best one."""
         return last or rounds % self._config.every_steps == 0
 
-    def measure(self, model: Any, tokenizer: Any, step: int, layout: Layout) -> bool:
+    def measure(
+        self, model: Any, tokenizer: "PreTrainedTokenizerBase", step: int, layout: Layout
+    ) -> bool:
         """Has a model answer and meet the best one; returns whether it is the best now.
 
         Raises:
@@ -179,7 +184,7 @@ class ByBattles:
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Takes up what ``state`` returned."""
-        self._choice.checks = [Check(**check) for check in state["checks"]]
+        self._choice.checks = [Battles(**check) for check in state["checks"]]
         self._replies, self._unreadable = state["replies"], state["unreadable"]
 
     def _answers(self, generator: TransformersGenerator, prompts: list[str]) -> list[str]:
@@ -204,7 +209,7 @@ class ByBattles:
                 [results["win"], results["tie"], results["loss"], unreadable], layout
             )
         )
-        check = Check(step=step, wins=wins, ties=ties, losses=losses)
+        check = Battles(step=step, wins=wins, ties=ties, losses=losses)
         self._choice.checks.append(check)
         self._unreadable += unreadable
         log.info("step=%d wins=%d ties=%d losses=%d", step, wins, ties, losses)

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader
-from trl import DPOConfig, DPOTrainer
-from trl.models import prepare_deepspeed
+from trl.models.utils import prepare_deepspeed
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DPOTrainer
 
 from autodidact_contract.stages.training import TrainDpo
 from autodidact_worker.models import lora
@@ -137,18 +138,20 @@ class _Dpo(Adapter, DPOTrainer):
     def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
         loader = DataLoader(dataset, batch_size=batch_size, collate_fn=self.data_collator)
         loader = self.accelerator.prepare(loader)
-        model = self.model
+        assert self.model is not None
+        sharded = None
         if self.is_deepspeed_enabled:
-            model = prepare_deepspeed(self.model, self.accelerator)
+            sharded = prepare_deepspeed(self.model, self.accelerator)
+        model = sharded or self.model
         model.eval()
         columns: tuple[list[float], list[float]] = ([], [])
         for batch in loader:
             found = self.accelerator.gather_for_metrics(self.compute_ref_log_probs(model, batch))
             for column, values in zip(columns, found, strict=True):
                 column.extend(values.float().tolist())
-        if self.is_deepspeed_enabled:
+        if sharded:
             # ZeRO-3 would go on following the model's passes, and stumble over those of training.
-            model.destroy()
+            sharded.destroy()
         log.info("reference log-probabilities of %d pairs (%s)", len(columns[0]), name)
         dataset = dataset.add_column("ref_chosen_logps", columns[0])
         return dataset.add_column("ref_rejected_logps", columns[1])

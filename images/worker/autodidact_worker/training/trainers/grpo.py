@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from datasets import Dataset
-from trl import GRPOConfig, GRPOTrainer
-from trl.models import unwrap_model_for_generation
+from trl.models.utils import unwrap_model_for_generation
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
 
 from autodidact_contract.artifacts import Mean
 from autodidact_contract.records import Problem
@@ -233,7 +234,7 @@ class Rollout:
             self._completions = self._sampler.sample(model, self._visits)
         return [list(completion.ids) for completion in self._completions]
 
-    def rewards(self, **_: Any) -> list[float]:
+    def rewards(self, **_: object) -> list[float | None]:
         """Returns the rewards of our answers."""
         with self.clock("reward"):
             found = self._sampler.graded(self._visits, self._completions, self._grader, self._score)
@@ -276,6 +277,7 @@ class _Grpo(Adapter, GRPOTrainer):
         **{name: name for name in ROLLOUT},
     }
 
+    ours: Context[TrainGrpo]
     rollout: Rollout
     trial: int
 
@@ -339,7 +341,7 @@ class _Grpo(Adapter, GRPOTrainer):
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         """Renders prompts as all of our stages do."""
-        return [loading.prompt_ids(self.processing_class, text) for text in prompts], None, {}
+        return [loading.prompt_ids(self.begin.tokenizer, text) for text in prompts], None, {}
 
     def _generate_single_turn(self, *_: Any, **__: Any) -> tuple[list[list[int]], None]:
         """Samples with noise that depends on seed, question, visit and place in the group alone.

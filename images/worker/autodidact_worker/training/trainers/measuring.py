@@ -10,9 +10,9 @@ import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from trl.models import unwrap_model_for_generation
+from trl.models.utils import unwrap_model_for_generation
 
 from autodidact_contract.artifacts import Mean
 from autodidact_contract.stages.base import StageConfig
@@ -21,6 +21,9 @@ from autodidact_worker.runtime.frame import Context
 from autodidact_worker.training import best
 from autodidact_worker.training.best import BEST
 from autodidact_worker.training.distributed import Layout
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +42,9 @@ class Yardstick(Protocol):
     def is_due(self, rounds: int, *, last: bool) -> bool:
         """Returns whether the model after so many rounds of the trainer is to be measured."""
 
-    def measure(self, model: Any, tokenizer: Any, step: int, layout: Layout) -> bool:
+    def measure(
+        self, model: Any, tokenizer: "PreTrainedTokenizerBase", step: int, layout: Layout
+    ) -> bool:
         """Measures a model, all ranks together, and returns whether its weights are to be kept.
 
         Args:

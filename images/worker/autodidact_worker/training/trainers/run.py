@@ -127,7 +127,7 @@ def row_counts(trainer: Any, rows: Sequence[Row], taken: Sequence[int]) -> dict[
     return {
         "rows": len(rows),
         "tokens": sum(rows[row].tokens for row in used),
-        "truncated": sum(row.truncated for row in rows),
+        "truncated": sum(row.cut for row in rows),
     }
 
 

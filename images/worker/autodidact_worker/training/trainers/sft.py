@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from datasets import Dataset
-from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from autodidact_contract.stages.training import TrainSft
 from autodidact_worker.models import lora
