@@ -14,6 +14,7 @@ from autodidact_worker.runtime import rows
 from autodidact_worker.runtime.frame import InputArtifact
 from autodidact_worker.stages.evaluate_answers import verdict
 from support.builders import graph, reft
+from support.stage_figures import undeclared
 
 SKILL = {
     "warm-up": 0.44,
@@ -60,6 +61,8 @@ class ReftRun:
     def add(self, name: str, counts: dict[str, int] | None = None, **metrics: float | None) -> Path:
         """Adds a stage without files and returns its folder."""
         stage = self.stages[name]
+        measured = [metric for metric, value in metrics.items() if value is not None]
+        assert undeclared(stage.config.stage, counts or {}, measured) == []
         path = self.folder / name
         path.mkdir()
         self.inputs[name] = InputArtifact(
@@ -126,7 +129,7 @@ def whole(folder: Path, questions: int = 200, **spec: Any) -> ReftRun:
             arm = name.removeprefix("sample-test-")
             run.answer(arm, _answers(arm, run.questions, stage.config.dump()["perQuestion"]))
         elif name not in run.inputs and not name.startswith(("evaluate-", "rerank-")):
-            run.add(name, {"rows": 3000})
+            run.add(name, {"rows": 3000} if "rows" in stage.config.COUNTS else {})
     return run
 
 

@@ -10,8 +10,12 @@ from autodidact_contract.base import digest
 from autodidact_contract.records import Battle, Judged, Pair, Vote
 from autodidact_worker.runtime import rows
 from autodidact_worker.runtime.frame import InputArtifact
+from support.stage_figures import undeclared
 
 LETTERS = "abcdefgh"
+
+STAGES_OF = {"train-positive": "train-sft"}
+"""Kinds of the stages that are not called by their kind."""
 
 
 @dataclass
@@ -35,6 +39,7 @@ class Run:
         path = self.folder / name
         path.mkdir()
         kind = name.rstrip("0123456789").rstrip("-")
+        assert undeclared(STAGES_OF.get(kind, kind), counts or {}, metrics) == []
         self.inputs[name] = InputArtifact(
             path=path, kind=kind, digest=digest(name), counts=counts or {}, metrics=metrics
         )

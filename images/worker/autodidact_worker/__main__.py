@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs and returns the exit code, see ``autodidact_contract.stages.registry``."""
+    """Runs and returns the exit code, see ``autodidact_contract.task``."""
     commands = parser()
     options = commands.parse_args(arguments)
     # Imported late: --help answers at once.

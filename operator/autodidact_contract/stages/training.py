@@ -139,7 +139,12 @@ class TrainDpo(Training):
         "checks",
         "invalid-verdicts",
     )
-    METRICS: ClassVar[Names] = (*Training.METRICS, "rewardsMargin", "rewardsAccuracy")
+    METRICS: ClassVar[Names] = (
+        *Training.METRICS,
+        "tokenAccuracy",
+        "rewardsMargin",
+        "rewardsAccuracy",
+    )
 
     stage: Literal["train-dpo"] = "train-dpo"
     beta: float
@@ -243,6 +248,5 @@ class TrainReranker(Training):
 
     TAKES: ClassVar = (Takes("model"), Takes("samples"))
     COUNTS: ClassVar[Names] = (*Training.COUNTS, "truncated", "correct")
-    METRICS: ClassVar[Names] = (*Training.METRICS, "tokenAccuracy")
 
     stage: Literal["train-reranker"] = "train-reranker"

@@ -93,7 +93,7 @@ class Line:
         name: What made the model.
         model: Stage that makes it.
         figures: Stage and name of a count or metric, or names of counts for a column of several,
-            by column of ``api.status.Iteration``.
+            by field of ``Iteration``.
     """
 
     iteration: int
