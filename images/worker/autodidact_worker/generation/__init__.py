@@ -246,7 +246,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Generator:
         known = f"{', '.join(ENGINES[:-1])} or {ENGINES[-1]}"
         raise UserError("InvalidEngine", f"{ENGINE} is {name!r}, not {known}")
     # Imported late: an image has the libraries of its own engine alone.
-    engine: Any = importlib.import_module(f"{__name__}.{name}")
+    engine = importlib.import_module(f"{__name__}.{name}")
     made: Generator = engine.load(path, environ)
     return made
 
