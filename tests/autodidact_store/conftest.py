@@ -1,14 +1,18 @@
 """The stores on which one suite runs, and a bucket for what only a server can do."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 from minio import Minio
 
-from autodidact_store import Store, open_store
+from autodidact_store import (
+    Store,
+    open_store,
+)
+from support.faulty_proxy import FaultyProxy
 
 
 class Server(Protocol):
@@ -108,3 +112,10 @@ def _bucket(bucket: Bucket) -> Backend:
         return f"{other.uri}/{name}"
 
     return Backend(bucket.uri, bucket.environ, beside)
+
+
+@pytest.fixture
+def proxy(bucket: Any) -> Iterator[FaultyProxy]:
+    """A proxy before the bucket's server that loses nothing yet."""
+    with FaultyProxy(bucket.server.endpoint) as running:
+        yield running

@@ -1,13 +1,18 @@
 """Rows for small trainings by TRL, and what runs one on them."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
 
 from autodidact_contract.artifacts import File, artifact_digest
 from autodidact_contract.records import Evaluation, Instruction, Pair, Problem
 from autodidact_contract.stages.answers import Answers
 from autodidact_contract.stages.training import Validation
+from autodidact_worker.intake import model_files
 from autodidact_worker.runtime.frame import Output
 
 Run = Callable[..., tuple[Path, Output]]
@@ -60,3 +65,20 @@ def digest(folder: Path) -> str:
         )
         for path in folder.iterdir()
     )
+
+
+def figures(out: Path, name: str) -> list[tuple[float, float]]:
+    """Step and value of a figure in a training's curve."""
+    curve = [json.loads(line) for line in (out / model_files.CURVE).read_text().splitlines()]
+    return [(line["step"], line[name]) for line in curve if name in line]
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    """The weights of a written model."""
+    return load_file(out / "model.safetensors")
+
+
+def equal(first: Path, second: Path) -> bool:
+    """Whether two written models have the same weights."""
+    one, other = weights(first), weights(second)
+    return set(one) == set(other) and all(torch.equal(one[name], other[name]) for name in one)

@@ -1,31 +1,23 @@
 """Against a real API server: what we rely on and fakes cannot prove."""
 
 import asyncio
-import json
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kubernetes.aio.client import ApiClient
 
-from autodidact_contract.api import crd
-from autodidact_operator import process
 from autodidact_operator.cluster import kube as module
-from autodidact_operator.cluster import labels
 from autodidact_operator.cluster.events import manifest as event_manifest
 from autodidact_operator.cluster.kube import Kube, connect
 from autodidact_operator.cluster.lease import Elector, KubeLease
-from autodidact_operator.cluster.registry import Watcher
 from autodidact_operator.cluster.resources import (
     EVENTS,
     JOBS,
     LEASES,
     PODS,
-    PROFILES,
-    Body,
     RunKey,
 )
 from autodidact_operator.errors import (
@@ -37,112 +29,10 @@ from autodidact_operator.errors import (
     InvalidObjectError,
     NotFoundError,
 )
-from autodidact_operator.process import Parts, build
-from autodidact_operator.settings import Settings
+from autodidact_operator.process import build
 from support.control import RUNS
+from support.served import Scene, connected, job_body, operator_settings, run_body, until, watching
 from tools.cluster.control_plane import Cluster
-
-Scene = Callable[[ApiClient], Awaitable[Any]]
-PATIENCE_S = 20.0
-
-
-@pytest.fixture(scope="module")
-def served(cluster: Cluster) -> Cluster:
-    """The cluster with our definitions."""
-    for definition in crd.definitions().values():
-        cluster.kubectl("apply", "--server-side", "-f", "-", input_text=json.dumps(definition))
-    names = [f"crd/{definition['metadata']['name']}" for definition in crd.definitions().values()]
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
-    return cluster
-
-
-@pytest.fixture
-def play(served: Cluster, monkeypatch: pytest.MonkeyPatch) -> Callable[[Scene], Any]:
-    """Runs a scene with an administrator's client, in time that really passes."""
-    monkeypatch.setenv("KUBECONFIG", str(served.kubeconfig))
-
-    async def run(scene: Scene) -> Any:
-        async with connected() as client, asyncio.timeout(4 * PATIENCE_S):
-            return await scene(client)
-
-    return lambda scene: asyncio.run(run(scene))
-
-
-@asynccontextmanager
-async def connected(kubeconfig: Path | None = None) -> AsyncIterator[ApiClient]:
-    """A client that is closed afterwards."""
-    client = await connect(str(kubeconfig) if kubeconfig else None)
-    try:
-        yield client
-    finally:
-        await client.close()
-
-
-async def until(holds: Callable[[], Any]) -> Any:
-    """Returns what a condition returns once it is true."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not (found := holds()):  # noqa: ASYNC110 - the API server knows no events of ours.
-            await asyncio.sleep(0.01)
-    return found
-
-
-def settings(**more: Any) -> Settings:
-    """Settings of an operator that serves the default namespace."""
-    return Settings(store="/nowhere", port=0, **more)
-
-
-def run_body(name: str, namespace: str) -> Body:
-    """A run as a user writes it."""
-    data = {part: {"uri": f"toy://copy/{part}"} for part in ("instructions", "heldOut")}
-    return {
-        "apiVersion": RUNS.api_version,
-        "kind": RUNS.kind,
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {
-            "model": {"uri": "toy://copy"},
-            "data": data | {"evaluations": {"uri": "toy://copy/evaluations"}},
-            "iterations": 1,
-            "compute": {"generate": "cpu", "train": "cpu", "default": "cpu"},
-        },
-    }
-
-
-def job_body(name: str, namespace: str, run: Body | None = None) -> Body:
-    """A Job that never starts; with our labels if it belongs to a run."""
-    own = {}
-    if run:
-        own = {
-            labels.RUN: run["metadata"]["name"],
-            labels.RUN_UID: run["metadata"]["uid"],
-            labels.KIND: run["kind"].lower(),
-        }
-    container = {"name": "worker", "image": "none"}
-    pod = {"restartPolicy": "Never", "containers": [container]}
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {"name": name, "namespace": namespace, "labels": own},
-        "spec": {"suspend": True, "template": {"metadata": {"labels": own}, "spec": pod}},
-    }
-
-
-@asynccontextmanager
-async def watching(client: ApiClient, parts: Parts) -> AsyncIterator[Watcher]:
-    """An operator's watches, without workers."""
-    watcher = Watcher(
-        client=client,
-        watches=parts.watches,
-        resources=parts.cache.resources,
-        namespaces=parts.settings.watch_namespaces,
-        observe=parts.controller.observe,
-    )
-    task = await watcher.start()
-    try:
-        await until(lambda: len(parts.watches._seen) == len(parts.cache.resources))
-        yield watcher
-    finally:
-        watcher.stop()
-        await asyncio.wait([task], timeout=PATIENCE_S)
 
 
 def test_objects_are_created_read_listed_and_deleted(
@@ -364,7 +254,7 @@ def test_watches_bring_our_objects_and_leave_no_mark(
     """Runs and their Jobs come by watch, foreign Jobs do not, and kopf writes nothing."""
 
     async def scene(client: ApiClient) -> None:
-        parts = build(settings(), client, [RUNS], None)
+        parts = build(operator_settings(), client, [RUNS], None)
         kube = parts.kube
         key = RunKey(RUNS.kind, namespace, "a")
         async with watching(client, parts):
@@ -382,90 +272,3 @@ def test_watches_bring_our_objects_and_leave_no_mark(
         assert "finalizers" not in after["metadata"]
 
     play(scene)
-
-
-def test_only_served_namespaces_are_watched(
-    play: Callable[[Scene], Any],
-    namespace: str,
-) -> None:
-    """A namespaced operator sees runs of its namespace, and the cluster's profiles."""
-
-    async def scene(client: ApiClient) -> None:
-        parts = build(settings(watch_namespaces=(namespace,)), client, [RUNS], None)
-        kube = parts.kube
-        name = f"cpu-{secrets.token_hex(3)}"
-        profile = {"apiVersion": PROFILES.api_version, "kind": PROFILES.kind, "spec": {}}
-        async with watching(client, parts):
-            elsewhere = await kube.create(RUNS, "default", run_body(f"x-{name}", "default"))
-            await kube.create(PROFILES, None, {**profile, "metadata": {"name": name}})
-            await kube.create(RUNS, namespace, run_body("a", namespace))
-            await until(lambda: parts.cache.get(RUNS, namespace, "a"))
-            await until(lambda: parts.cache.get(PROFILES, "", name))
-            assert parts.cache.get(RUNS, "default", f"x-{name}") is None
-        await kube.delete(RUNS, "default", elsewhere["metadata"]["name"])
-        await kube.delete(PROFILES, None, name)
-
-    play(scene)
-
-
-def test_after_a_list_of_kopfs_own_ghosts_are_purged(
-    play: Callable[[Scene], Any],
-    namespace: str,
-) -> None:
-    """An object deleted unseen goes away, and its run is looked at, once kopf lists again."""
-
-    async def scene(client: ApiClient) -> None:
-        parts = build(settings(), client, [RUNS], None)
-        run = await parts.kube.create(RUNS, namespace, run_body("a", namespace))
-        ghost = await parts.kube.create(JOBS, namespace, job_body("ghost", namespace, run))
-        await parts.kube.delete(JOBS, namespace, "ghost")
-        parts.controller.observe(JOBS, "ADDED", ghost)
-        assert parts.cache.sizes()["jobs.batch"] == 1
-        resyncing = asyncio.create_task(parts.controller.resync_forever())
-        async with watching(client, parts):
-            await until(lambda: not parts.cache.sizes()["jobs.batch"])
-        resyncing.cancel()
-
-    play(scene)
-
-
-def test_the_process_leads_reconciles_and_stops(
-    play: Callable[[Scene], Any],
-    namespace: str,
-) -> None:
-    """A whole operator takes the Lease, reconciles a run, and gives the Lease back at its end."""
-    seen: list[RunKey] = []
-
-    async def reconcile(key: RunKey) -> float | None:
-        seen.append(key)
-        return None
-
-    async def scene(client: ApiClient) -> None:
-        kube = Kube(client)
-        chosen = settings(namespace=namespace, watch_namespaces=(namespace,))
-        stop = asyncio.Event()
-        operating = asyncio.create_task(
-            process.run(chosen, [RUNS], lambda _: reconcile, None, stop)
-        )
-        await kube.create(RUNS, namespace, run_body("a", namespace))
-        key = RunKey(RUNS.kind, namespace, "a")
-        await until(lambda: key in seen or operating.done())
-        assert await held_by(kube, namespace, chosen.lease_name)
-        stop.set()
-        async with asyncio.timeout(5):
-            await operating
-        assert not await held_by(kube, namespace, chosen.lease_name)
-        assert not {"annotations", "finalizers"} & set(await marks(kube, key))
-
-    play(scene)
-
-
-async def held_by(kube: Kube, namespace: str, name: str) -> str:
-    """Who holds a Lease."""
-    lease = await kube.get(LEASES, namespace, name)
-    return str(lease["spec"].get("holderIdentity") or "")
-
-
-async def marks(kube: Kube, key: RunKey) -> list[str]:
-    """What a run's metadata holds."""
-    return list((await kube.get(RUNS, key.namespace, key.name))["metadata"])

@@ -1,23 +1,17 @@
 import io
-from pathlib import Path
-from typing import Any
 
-import pytest
-import yaml
-from click.testing import CliRunner
 from rich.console import Console
 
 from autodidact_contract.api.status import Iteration, RunStatus, StageStatus
-from autodidact_operator import cli
-from autodidact_operator.cli.console import EXIT_USAGE
 from autodidact_operator.local.terminal import LiveView, PlainView, results, view
 from autodidact_operator.plan.types import Event
-from support import builders
 
 SELF_REWARD = (
     Iteration(iteration=0, name="M1", quality=3.314, judge_accuracy=0.8125),
     Iteration(iteration=1, name="M2", pairs=532, mean_score=4.2, quality=4.76, win_rate=0.55),
 )
+
+
 REFT = (
     Iteration(iteration=0, name="warm-up", accuracy=0.412, vote_accuracy=0.618),
     Iteration(iteration=1, name="sft", accuracy=0.4),
@@ -102,44 +96,3 @@ def test_live_view_shows_stages_and_models() -> None:
     screen = console.file.getvalue()
     for words in ("train-reft", "42%", "warm-up", "41.2%"):
         assert words in screen
-
-
-def _manifest(folder: Path, spec: dict[str, Any]) -> str:
-    body = {
-        "apiVersion": "autodidact.dev/v1alpha1",
-        "kind": "ReFTRun",
-        "metadata": {"name": "chains"},
-        "spec": spec,
-    }
-    path = folder / "run.yaml"
-    path.write_text(yaml.safe_dump(body))
-    return str(path)
-
-
-def test_validate_prints_the_stages_of_a_reft_run(tmp_path: Path) -> None:
-    """Every Job of the run is printed with its stages, and how many pods share it."""
-    spec = builders.reft(baselines=["sft"], shards=2)
-    found = CliRunner().invoke(cli.main, ["validate", _manifest(tmp_path, spec.dump())])
-    assert found.exit_code == 0, found.output
-    assert "ReFTRun chains is valid" in found.output
-    jobs = [line.strip() for line in found.output.splitlines()[1:]]
-    assert "train-reft: train-reft" in jobs
-    assert "sample-test-ppo (2 pods): sample-test-ppo" in jobs
-    assert jobs[-1] == "report: report"
-
-
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
-        ({"algorithm": "sarsa"}, "spec.algorithm: Input should be 'ppo' or 'grpo'"),
-        ({"baselines": ["sft", "sft"]}, "spec: Value error, baselines must not name one twice"),
-    ],
-)
-def test_validate_says_what_is_wrong(
-    tmp_path: Path, changes: dict[str, Any], sentence: str
-) -> None:
-    """A spec that cannot work is refused with the path of its field."""
-    spec = {**builders.reft().dump(), **changes}
-    found = CliRunner().invoke(cli.main, ["validate", _manifest(tmp_path, spec)])
-    assert found.exit_code == EXIT_USAGE
-    assert sentence in found.output

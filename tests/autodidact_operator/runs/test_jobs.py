@@ -29,7 +29,11 @@ SETTINGS = Settings(
     worker_store_secret="store-keys",  # noqa: S106 - the name of a Secret
     progress_url="http://autodidact-operator.autodidact:8080/progress",
 )
+
+
 CPU = ComputeProfileSpec(resources={"requests": {"cpu": "2", "memory": "4Gi"}})
+
+
 GPU = ComputeProfileSpec.model_validate(
     {
         "image": "registry.example/worker:gpu",
@@ -46,8 +50,14 @@ GPU = ComputeProfileSpec.model_validate(
         "sharedMemory": "64Gi",
     }
 )
+
+
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=512)
+
+
 JUDGE = Judge(rubric="additive-v1", votes=3, min_valid=1, allow_fractional=False, sampling=SAMPLING)
+
+
 DPO = TrainDpo(
     learning_rate=1e-6,
     final_learning_rate=1e-7,
@@ -62,6 +72,8 @@ DPO = TrainDpo(
     beta=0.1,
     nll_coefficient=0,
 )
+
+
 PUBLISHED = Input(artifact=f"train-sft-{'a' * 32}", digest="b" * 64)
 
 
@@ -132,12 +144,18 @@ def environment(job: dict[str, Any]) -> dict[str, str]:
 
 
 QUEUED = ComputeProfileSpec(queue_name="research")
+
+
 SERVED = ComputeProfileSpec(
     engine="openai",
     engine_url="http://vllm.models:8000/v1",
     engine_secret_name="models-key",  # noqa: S106 - the name of a Secret
 )
+
+
 CLOSED = CPU.model_copy(update={"sandbox": "required"})
+
+
 GOLDEN = {
     "import": [made(import_request())],
     "import-with-secret": [made(import_request("keys"))],
@@ -181,37 +199,6 @@ def test_larger_resources_only_after_out_of_memory() -> None:
     after = container(made(training(larger=True), GPU))
     assert after["resources"] == GPU.out_of_memory_resources
     assert container(made(training(larger=True), CPU))["resources"] == CPU.resources
-
-
-RUN_NAMES = ("a", "llama", "7b.base", "x" * 63, "a-" * 31 + "b", "v1.2-rc.3", "0" * 63)
-
-
-@pytest.mark.parametrize("run_name", RUN_NAMES)
-def test_names_are_valid_everywhere(run_name: str) -> None:
-    """Names of Jobs also name Services, pods and hosts, for runs of any name and length."""
-    longest = builders.graph(spec(iterations=100, shards=1024))
-    for job in {stage.job for stage in longest.stages}:
-        name = job_name(ref(run_name), job, 99999)
-        assert re.fullmatch("[a-z]([a-z0-9-]*[a-z0-9])?", name)
-        assert len(f"{name}-1023") <= 63
-
-
-def test_names_are_deterministic() -> None:
-    """The same run, job and attempt have the same name; another of the three has another."""
-    name = job_name(ref(), "judge-1", 1)
-    assert name == job_name(ref(namespace="elsewhere"), "judge-1", 1)
-    others = [
-        job_name(ref(uid="another"), "judge-1", 1),
-        job_name(ref(), "judge-2", 1),
-        job_name(ref(), "judge-1", 2),
-    ]
-    assert len({name, *others}) == 4
-
-
-def test_long_names_stay_apart() -> None:
-    """Two runs whose names begin alike have Jobs of different names."""
-    one, two = ref("x" * 62 + "a", uid="1"), ref("x" * 62 + "b", uid="2")
-    assert job_name(one, "report", 1) != job_name(two, "report", 1)
 
 
 def test_labels_are_valid() -> None:

@@ -4,22 +4,15 @@ import asyncio
 import base64
 import json
 import logging
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from autodidact_contract.api.run import RunSpec
 from autodidact_operator.cluster import labels
-from autodidact_operator.cluster.cache import Cache
-from autodidact_operator.cluster.events import Recorder
-from autodidact_operator.cluster.resources import JOBS, PROFILES, RunKey
-from autodidact_operator.errors import ConflictError
-from autodidact_operator.plan.naming import job_name
+from autodidact_operator.cluster.resources import JOBS
 from autodidact_operator.plan.types import ObservedJob
-from autodidact_operator.progress import ProgressBook
 from autodidact_operator.runs import jobs
 from autodidact_operator.runs.lending import (
     HELD_UP_S,
@@ -29,103 +22,25 @@ from autodidact_operator.runs.lending import (
     Planned,
     policy,
 )
-from autodidact_operator.runs.reconcile import build
 from autodidact_operator.runs.world import World
-from autodidact_operator.settings import Settings
-from autodidact_operator.telemetry import Telemetry
-from autodidact_store.directory import DirectoryStore
 from autodidact_store.errors import (
-    AccessDeniedError,
     ConfigurationError,
-    StoreError,
     StoreUnavailableError,
 )
-from autodidact_store.sts import MAX_POLICY, Session, encoded
+from autodidact_store.sts import MAX_POLICY, encoded
 from support import builders
-from support.builders import MINIMAL, pod, reft, spec
-from support.control import RUNS, Body, Clock, FakeKube, body
-
-SETTINGS = Settings(
-    store="s3://bucket",
-    sts_enabled=True,
-    sts_renew_seconds=1800,
-    import_prefixes=("s3://inputs/",),
-)
-
-
-class FakeService:
-    """An STS that lends, numbering what it lends, or does what it is told."""
-
-    url = "http://sts"
-
-    def __init__(self) -> None:
-        self.error: StoreError | None = None
-        self.lasts_s = 3600.0
-        self.asked: list[tuple[Body, int, str]] = []
-
-    def mint(self, allowed: Body, seconds: int, name: str) -> Session:
-        """Lends, or raises."""
-        self.asked.append((allowed, seconds, name))
-        if self.error:
-            raise self.error
-        return Session(
-            access_key=f"key-{len(self.asked)}",
-            secret_key="canary-secret",  # noqa: S106 - what must not be seen
-            session_token="canary-token",  # noqa: S106 - as above
-            expires_at=datetime.now(UTC) + timedelta(seconds=self.lasts_s),
-        )
+from support.builders import pod, reft, spec
+from support.control import Body, Clock, FakeKube, body
+from support.lent import IMPORT, SETTINGS, FakeService, at_work
 
 
 @pytest.fixture
-def service() -> FakeService:
-    """An STS that lends."""
-    return FakeService()
-
-
-@pytest.fixture
-def cache() -> Cache:
-    """What is known of a cluster with one run and no Job."""
-    cache = Cache([RUNS])
-    run = body(RUNS, "llama", builders.UID, status={}, spec=MINIMAL)
-    run["apiVersion"] = RUNS.api_version
-    run["metadata"] |= {"generation": 1, "creationTimestamp": builders.NOW.isoformat()}
-    cache.apply(RUNS, "ADDED", run)
-    cache.apply(PROFILES, "ADDED", body(PROFILES, "default", spec={}))
-    return cache
-
-
-@pytest.fixture
-def world(kube: FakeKube, cache: Cache, clock: Clock, tmp_path: Path) -> World:
-    """A world with one run and no Job."""
-    (tmp_path / "store").mkdir()
-    kube.answers["patch_status"] = cache.get(RUNS, "research", "llama")
-    telemetry = Telemetry()
-    return World(
-        kube=kube,
-        cache=cache,
-        runs=[RUNS],
-        book=ProgressBook(),
-        recorder=Recorder(kube, telemetry, "me", clock),
-        telemetry=telemetry,
-        store=DirectoryStore(tmp_path / "store"),
-        clock=clock,
-    )
-
-
-@pytest.fixture
-def lender(service: FakeService, world: World) -> Lender:
+def lender(service: FakeService, lending_world: World) -> Lender:
     """Lends from the fake service into the fake API server."""
-    return Lender(service, SETTINGS, world)  # type: ignore[arg-type]
+    return Lender(service, SETTINGS, lending_world)  # type: ignore[arg-type]
 
 
 PLANNED = Planned(run=builders.run(), graph=builders.graph(), artifacts={})
-IMPORT = job_name(builders.ref(), "import", 1)
-
-
-def at_work(job: str = "import", **fields: Any) -> ObservedJob:
-    """Returns a Job of the run."""
-    name = job_name(builders.ref(), job, 1)
-    return replace(builders.job(job, pod("Running")), **{"name": name, **fields})
 
 
 def bodies(*seen: ObservedJob) -> list[Body]:
@@ -281,71 +196,6 @@ def test_no_secret_is_logged(
     assert "canary-secret" in text_of(written(kube)[0], "secretKey")
 
 
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        (AccessDeniedError("http://sts: not you"), "StoreAccessDenied"),
-        (ConfigurationError("http://sts is no STS"), "StoreConfiguration"),
-        (StoreUnavailableError("http://sts is silent"), "StoreUnavailable"),
-    ],
-)
-@pytest.mark.parametrize("job", [None, at_work()], ids=["first", "renewal"])
-def test_a_run_says_why_it_is_not_lent_to(
-    service: FakeService,
-    world: World,
-    cache: Cache,
-    kube: FakeKube,
-    error: StoreError,
-    reason: str,
-    job: ObservedJob | None,
-) -> None:
-    """No Job is created, the status has the STS's words, and the next look is in seconds."""
-    service.error = error
-    if job:
-        cache.apply(JOBS, "ADDED", _job_body(job))
-    reconcile = build(SETTINGS, service, world)  # type: ignore[arg-type]
-    wait = asyncio.run(reconcile(RunKey("SelfRewardRun", "research", "llama")))
-    verbs = [verb for verb, _, _ in kube.calls]
-    (status,) = (arguments[3] for verb, arguments, _ in kube.calls if verb == "patch_status")
-    ready = next(c for c in status["conditions"] if c["type"] == "Ready")
-    assert (ready["reason"], ready["status"]) == (reason, "False")
-    assert str(error) in ready["message"]
-    assert "create" not in verbs
-    assert len(service.asked) == 1
-    assert wait is not None
-    assert wait >= 1
-
-
-def test_a_foreign_secret_in_the_way_is_told(
-    service: FakeService, world: World, cache: Cache, kube: FakeKube
-) -> None:
-    """A Secret of the Job's name that somebody else wrote is left alone, and named."""
-    kube.answers["apply"] = ConflictError(f"patch secrets/{IMPORT}: conflict with kubectl")
-    cache.apply(JOBS, "ADDED", _job_body(at_work()))
-    asyncio.run(build(SETTINGS, service, world)(RunKey("SelfRewardRun", "research", "llama")))  # type: ignore[arg-type]
-    (status,) = (arguments[3] for verb, arguments, _ in kube.calls if verb == "patch_status")
-    ready = next(c for c in status["conditions"] if c["type"] == "Ready")
-    assert ready["reason"] == "CredentialsNotWritten"
-    assert IMPORT in ready["message"]
-    assert "canary" not in json.dumps(status)
-
-
-def _job_body(job: ObservedJob) -> Body:
-    made = body(JOBS, job.name, spec={}, status={})
-    made["metadata"] |= {
-        "labels": {
-            labels.RUN: "llama",
-            labels.RUN_UID: builders.UID,
-            labels.KIND: "selfrewardrun",
-            labels.JOB: job.job,
-            labels.ATTEMPT: "1",
-        },
-        "creationTimestamp": datetime.now(UTC).isoformat(),
-        "ownerReferences": [{"uid": builders.UID, "controller": True}],
-    }
-    return made
-
-
 def statement(document: Body, action: str, number: int = 0) -> Body:
     """Returns what a policy says of an action."""
     found = [s for s in document["Statement"] if f"s3:{action}" in s["Action"]]
@@ -392,11 +242,15 @@ def uris(length: int, *names: str) -> dict[str, Any]:
 
 
 REFT_DATA = ("train", "validation", "test")
+
+
 EVERYTHING: dict[str, Any] = {
     "baselines": ["sft", "offline-self-training", "online-self-training"],
     "reasoning": "program",
     "lora": {"rank": 8},
 }
+
+
 LARGEST: dict[str, RunSpec] = {
     "selfreward": spec(**uris(50, "model"), data=uris(50, "instructions", "heldOut")),
     "selfreward-everything": spec(
@@ -409,6 +263,8 @@ LARGEST: dict[str, RunSpec] = {
     "reft-everything": reft(**uris(50, "model"), data=uris(50, *REFT_DATA), **EVERYTHING),
     "reft-grpo": reft(algorithm="grpo", reranker={"enabled": False}),
 }
+
+
 LONG = 63
 """Characters of the longest names of a bucket and of a namespace."""
 

@@ -1,5 +1,4 @@
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -8,14 +7,16 @@ import pytest
 
 from autodidact_contract.records import Problem
 from autodidact_contract.stages.answers import Answers, Reward
-from autodidact_worker.answers.formulas import MAX_CHARACTERS, Formulas
 from autodidact_worker.answers.grading import Grade, Grader, reward
 from autodidact_worker.answers.reading import TRIGGER
-from autodidact_worker.runtime.errors import StageError
 from autodidact_worker.sandbox.pool import Layers, Ran
 
 WORDS = Answers(rules="robust", kind="number")
+
+
 PROGRAMS = Answers(rules="robust", kind="number", reasoning="program")
+
+
 PUBLISHED_CHOICES = Answers(rules="rcCompat", kind="choice", reasoning="program")
 
 
@@ -211,7 +212,11 @@ def test_failed_programs_choose_none_as_published(ran: Ran, value: str | None) -
 
 
 NUMERIC = Reward(partial=0.1, partial_when="numeric")
+
+
 ALWAYS = Reward(partial=0.1, partial_when="always", missing_eos_penalty=0.25)
+
+
 RIGHT, WRONG, NONE = (
     Grade("1", "ok", correct=True),
     Grade("2", "ok", correct=False),
@@ -238,84 +243,6 @@ RIGHT, WRONG, NONE = (
 def test_reward(grade: Grade, finish: Any, config: Reward, kind: Any, expected: float) -> None:
     """1 for right, the partial reward where it applies, less the penalty for answers cut off."""
     assert reward(grade, finish, config, kind) == pytest.approx(expected, abs=1e-12)
-
-
-@pytest.fixture(scope="module")
-def formulas() -> Iterator[Formulas]:
-    """One comparing process for all: it takes seconds to start."""
-    with Formulas(seconds=60) as formulas:
-        yield formulas
-
-
-@pytest.mark.parametrize(
-    ("gold", "text", "same"),
-    [
-        (r"\frac{1}{2}", "0.5", True),
-        ("0.5", r"\boxed{\frac{1}{2}}", True),
-        ("1000", "1,000", True),
-        ("x^2+2x+1", "(x+1)^2", True),
-        (r"\{1,2\}", r"\{2,1\}", True),
-        (r"\sqrt{8}", r"$2\sqrt{2}$", True),
-        ("5", "#### 5", True),
-        ("1/3", "0.333333", True),
-        ("0.1", r"10\%", True),
-        ("2", "3", False),
-        ("(1,2)", "(2,1)", False),
-        (r"\pi", "3.14159", False),
-        ("1", r"\frac{", False),
-        ("", "", False),
-        ("listen", "silent", False),
-        ("1+1", "__import__('os').system('exit 2')", False),
-    ],
-)
-def test_formulas(formulas: Formulas, gold: str, text: str, same: bool) -> None:
-    """Other ways to write the same are equal; texts that are no formulas equal nothing."""
-    assert formulas.equal(gold, text) is same
-
-
-def test_a_long_text_is_no_formula(formulas: Formulas) -> None:
-    """It is refused before the process sees it."""
-    assert not formulas.equal("1", "+".join("1" * MAX_CHARACTERS))
-    assert formulas.lost == 0
-
-
-def test_the_comparing_process_knows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the worker's environment but where modules are; and it is the same next time."""
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    with Formulas(seconds=60) as formulas:
-        assert formulas.equal("a+b", "b+a")
-        first = formulas._child
-        assert first is not None
-        with open(f"/proc/{first.pid}/environ", "rb") as file:  # noqa: PTH123 - no path of ours
-            names = {entry.split(b"=")[0] for entry in file.read().split(b"\0") if entry}
-        assert names <= {b"PYTHONPATH", b"OMP_NUM_THREADS"}
-        assert formulas.equal("a-b", "-b+a")
-        assert formulas._child is first
-    assert first.returncode is not None
-
-
-def test_a_comparing_process_that_hangs_or_dies_is_replaced() -> None:
-    """Its pair counts as different, and the next one is compared."""
-    with Formulas(seconds=60) as formulas:
-        assert formulas.equal("a+b", "b+a")
-        assert formulas._child is not None
-        os.kill(formulas._child.pid, 19)  # SIGSTOP: it will not answer
-        formulas._seconds = 0
-        assert not formulas.equal("a-b", "-b+a")
-        assert formulas.lost == 1
-        formulas._seconds = 60
-        assert formulas.equal("a+c", "c+a")
-        formulas._child.kill()
-        formulas._child.wait()
-        assert formulas.equal("a+d", "d+a")
-        assert formulas.lost == 1
-
-
-def test_no_comparing_process_is_said_clearly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What could not be started, and what to look for."""
-    monkeypatch.setattr("sys.executable", "/bin/false")
-    with Formulas() as formulas, pytest.raises(StageError, match="must import math_verify"):
-        formulas.equal("a+b", "b+a")
 
 
 def test_texts_are_compared_as_formulas_where_asked() -> None:

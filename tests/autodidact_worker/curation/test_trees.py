@@ -11,14 +11,11 @@ from autodidact_contract.records import (
     Conversation,
     Evaluation,
     Instruction,
-    JudgedRanking,
     Message,
-    Question,
     RankedReplies,
     SeedPrompt,
-    Vote,
 )
-from autodidact_contract.stages.data import BuildEft, BuildSeed, ComparePrompts
+from autodidact_contract.stages.data import BuildEft
 from autodidact_worker.curation import trees
 from autodidact_worker.curation.trees import Ranked
 from autodidact_worker.judging import rubrics
@@ -26,20 +23,7 @@ from autodidact_worker.judging.judgement import render
 from autodidact_worker.runtime import rows
 from autodidact_worker.runtime.errors import UserError
 from autodidact_worker.toys import copying
-
-
-def message(name: str, parent: str | None = None, **fields: Any) -> dict[str, Any]:
-    """Returns a message of Open Assistant's, with fields that we do not read."""
-    return {
-        "message_id": name,
-        "parent_id": parent,
-        "text": f"text of {name}",
-        "role": "assistant" if parent else "prompter",
-        "lang": "en",
-        "labels": {"quality": {"value": 0.5}},
-        **fields,
-    }
-
+from support.seed_trees import CONFIG, judged, message
 
 FLAT = [
     message("a"),
@@ -147,15 +131,6 @@ def test_files_of_both_layouts_are_read(form: list[dict[str, Any]], tmp_path: Pa
         rows.read_conversations(path)
 
 
-CONFIG = BuildSeed(
-    seed=3,
-    part="judged",
-    language="en",
-    instructions=1000,
-    instruction_share=0.5,
-    held_out_share=0.25,
-    validation_prompts=20,
-)
 MANY = [
     Ranked(prompt=f"p{i}", replies=("x", "y"), ranks=(1, 2) if i % 4 else (1, 1))
     for i in range(400)
@@ -216,24 +191,6 @@ def test_agreement_with_people(
     """Replies that people ranked equal may have any scores; strict wants the others told apart."""
     assert trees.disagreement(ranks, scores, "no-inversion") == loose
     assert trees.disagreement(ranks, scores, "strict") == strict
-
-
-def judged(*attempts: tuple[int | None, ...], ranks: tuple[int, ...] = (1, 2)) -> JudgedRanking:
-    """Returns replies with these scores in each attempt."""
-    votes = [
-        tuple(
-            Vote(text=f"Score: {score}", score=score, reason="no-score" if score is None else "ok")
-            for score in scores
-        )
-        for scores in zip(*attempts, strict=True)
-    ]
-    return JudgedRanking(
-        prompt_id="p",
-        prompt="Say hi.",
-        replies=("Hi.", "No."),
-        ranks=ranks,
-        votes=tuple(votes) or ((), ()),
-    )
 
 
 def test_the_first_attempt_that_agrees_is_kept() -> None:
@@ -310,99 +267,6 @@ def test_the_toy_s_judging_prompt_is_the_rubric_s() -> None:
     """What people judged is asked for in the words that the judge stage uses."""
     rubric = rubrics.get("toy-copy-v1")
     assert render(rubric, "Aabcde:", "abc") == copying.judging_prompt("Aabcde:", "abc")
-
-
-@pytest.fixture
-def forest(bench: Any) -> Any:
-    """Imported conversation trees: 40 prompts with two replies of different ranks."""
-    given = [
-        line
-        for i in range(40)
-        for line in (
-            message(f"m{i}"),
-            message(f"m{i}-x", f"m{i}", rank=1),
-            message(f"m{i}-y", f"m{i}", rank=0),
-        )
-    ]
-    text = "".join(f"{json.dumps(one)}\n" for one in given)
-    return bench.put("import", {rows.DATA: text.encode()})
-
-
-def test_the_stage_writes_one_part(bench: Any, forest: Any) -> None:
-    """Each part is an artifact of its own, in the form that its reader wants; none overlap."""
-    small = CONFIG.model_copy(update={"validation_prompts": 3})
-    schemas = {
-        "instructions": Instruction,
-        "judged": RankedReplies,
-        "held-out": RankedReplies,
-        "validation": SeedPrompt,
-    }
-    prompts: list[str] = []
-    for part, schema in schemas.items():
-        done = bench.run(small.model_copy(update={"part": part}), trees=forest)
-        found = rows.read(bench.fetch(done) / rows.DATA, schema)
-        counts = bench.result(done).counts
-        assert (counts["trees"], counts["prompts"], counts["rows"]) == (40, 40, len(found))
-        prompts += [row.prompt for row in found]
-    assert sorted(prompts) == sorted(f"text of m{i}" for i in range(40))
-
-
-def test_trees_without_a_prompt_give_no_row_and_no_error(bench: Any, forest: Any) -> None:
-    """What then happens to the run is its gate's to say."""
-    foreign = CONFIG.model_copy(update={"language": "fr"})
-    counts = bench.result(bench.run(foreign, trees=forest)).counts
-    assert (counts["rows"], counts["other-language"]) == (0, 40)
-
-
-def test_evaluations_are_what_agrees_rebalanced(bench: Any) -> None:
-    """Counts say how many prompts agreed, why the others did not, and the scores."""
-    made = [
-        judged((5, 1)),
-        judged((5, 2)),
-        judged((5, 5), (5, 3)),
-        judged((1, 5), (2, 5)),
-        judged((None, 3)),
-    ]
-    lines = b"".join(row.model_dump_json(by_alias=True).encode() + b"\n" for row in made)
-    given = bench.put("judge-ranked", {"judged-00000.jsonl": lines})
-    config = BuildEft(agreement="strict", max_score_share=0.4)
-    done = bench.run(config, judged=given)
-    found = rows.read(bench.fetch(done) / rows.DATA, Evaluation)
-    assert sorted(row.score for row in found) == [1, 2, 3, 5, 5]
-    artifact = bench.result(done)
-    assert artifact.metrics["acceptance"] == pytest.approx(3 / 5)
-    assert {k: v for k, v in artifact.counts.items() if v} == {
-        "prompts": 5,
-        "accepted": 3,
-        "rejected-inversion": 1,
-        "rejected-unreadable": 1,
-        "before-1": 1,
-        "before-2": 1,
-        "before-3": 1,
-        "before-5": 3,
-        "after-1": 1,
-        "after-2": 1,
-        "after-3": 1,
-        "after-5": 2,
-        "rows": 5,
-    }
-
-
-def test_held_out_prompts_that_are_elsewhere_are_counted(bench: Any) -> None:
-    """A prompt counts once, wherever it is found and whatever white space is around it."""
-    ranked = [RankedReplies(prompt=p, replies=("x", "y"), ranks=(1, 2)) for p in ("a", "b", "c")]
-    done = bench.run(
-        ComparePrompts(),
-        heldout=bench.put_rows(ranked),
-        instructions=bench.put_rows([Instruction(prompt=p, response="x") for p in (" a\n", "d")]),
-        questions=bench.put_rows(
-            [Question(id=str(i), question=q, answer="1") for i, q in enumerate("abz")]
-        ),
-    )
-    counts = bench.result(done).counts
-    assert counts == {"prompts": 3, "overlap": 2, "overlap-instructions": 1, "overlap-questions": 2}
-    found = rows.read(bench.fetch(done) / rows.DATA, SeedPrompt)
-    assert [row.prompt for row in found] == ["a", "b"]
 
 
 def test_the_toy_holds_out_what_nothing_else_has() -> None:

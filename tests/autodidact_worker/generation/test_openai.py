@@ -5,7 +5,6 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from autodidact_contract.records import Prompt
 from autodidact_contract.stages.base import Sampling
 from autodidact_contract.stages.judging import GenerateResponses
 from autodidact_worker import generation
-from autodidact_worker.generation import Completion, Generator, Request, server
+from autodidact_worker.generation import Completion, Generator, Request
 from autodidact_worker.models import loading
 from autodidact_worker.runtime.errors import StageError, StoppedError, UserError
 from support.completion_servers import (
@@ -24,30 +23,15 @@ from support.completion_servers import (
     Scripted,
     completion,
     listing,
-    scripted,
     transformers_serve,
 )
+from support.openai_engine import GREEDY, opened, requests
 from support.worker import Bench
 
-GREEDY = Sampling(temperature=0, top_p=1, max_new_tokens=8)
 DRAWN = Sampling(temperature=0.8, top_p=0.95, max_new_tokens=8)
+
+
 KEY = "sk-canary-4711"
-
-
-def requests(count: int, n: int = 1) -> list[Request]:
-    """Prompts of different lengths."""
-    return [Request(id=str(i), prompt="abc" * (i + 1), n=n, seed_key=str(i)) for i in range(count)]
-
-
-def opened(path: Path, url: str, credentials: Path | None = None) -> Generator:
-    """A generator as a stage gets it."""
-    environ = {"AUTODIDACT_ENGINE": "openai", "AUTODIDACT_ENGINE_URL": url}
-    if credentials:
-        environ["AUTODIDACT_ENGINE_CREDENTIALS"] = str(credentials)
-    return generation.load(path, environ)
-
-
-# transformers serve
 
 
 ARTIFACT = f"train-sft-{1:032x}"
@@ -137,17 +121,6 @@ def _rows(*prompts: str) -> bytes:
     return b"".join(row.model_dump_json(by_alias=True).encode() + b"\n" for row in rows)
 
 
-# Servers that say what a test wants
-
-
-@pytest.fixture
-def script(llama: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
-    """A server of the tiny model, and little patience with it."""
-    monkeypatch.setattr(server, "PATIENCE_S", 0.5)
-    with scripted(llama.name) as found:
-        yield found
-
-
 def test_a_server_like_vllms_takes_and_gives_tokens(script: Scripted, llama: Path) -> None:
     """Prompts are tokens, every sample has a seed of its own, and texts are made of the tokens."""
     tokens = loading.load_tokenizer(llama)("xyz").input_ids
@@ -202,37 +175,6 @@ def test_a_plain_server_is_asked_for_what_the_api_has(script: Scripted, llama: P
     assert found == Completion(text="hello", tokens=5, finish="stop")
     assert script.asked[-1]["prompt"] == "abc"
     assert [set(body) <= plain for body in script.asked] == [False, False, True]
-
-
-def test_a_server_that_is_away_for_a_moment_is_waited_for(script: Scripted, llama: Path) -> None:
-    """Too many requests and a gateway's errors are asked again."""
-    answers: list[Answer] = [(429, {}), (503, b"<html>"), completion(llama.name)]
-    script.reply = lambda _: answers.pop(0)
-    [[found]] = opened(llama, script.url).generate(requests(1), GREEDY)
-    assert found.text == "abc"
-
-
-@pytest.mark.parametrize(
-    ("most_s", "patience_s", "times"),
-    [(0.0, 60.0, 2), (30.0, 15.0, 1)],
-)
-def test_a_server_may_ask_for_a_pause(
-    script: Scripted,
-    llama: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    most_s: float,
-    patience_s: float,
-    times: int,
-) -> None:
-    """Up to a limit; nobody waits for a pause that is longer than patience."""
-    monkeypatch.setattr(server, "LONGEST_PAUSE_S", most_s)
-    monkeypatch.setattr(server, "PATIENCE_S", patience_s)
-    answers: list[Answer] = [(429, b"slowly", {"Retry-After": "9" * 400}), completion(llama.name)]
-    script.reply = lambda _: answers.pop(0)
-    generator = opened(llama, script.url)
-    with nullcontext() if times == 2 else pytest.raises(StageError, match="HTTP 429 slowly"):
-        generator.generate(requests(1), GREEDY)
-    assert len(script.asked) == times
 
 
 @pytest.mark.parametrize(
@@ -326,24 +268,6 @@ def test_a_secret_without_the_key(script: Scripted, llama: Path, tmp_path: Path)
     """The message names the key that a Secret must have."""
     with pytest.raises(UserError, match="no usable apiKey"):
         opened(llama, script.url, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("url", "reason"),
-    [
-        ("", "InvalidEngine"),
-        ("ftp://models/v1", "InvalidEngine"),
-        ("http://127.0.0.1:1/v1", "EngineUnavailable"),
-    ],
-)
-def test_addresses_without_a_server(
-    llama: Path, url: str, reason: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An address that is none is refused; a server that is away may come back."""
-    monkeypatch.setattr(server, "PATIENCE_S", 0.1)
-    with pytest.raises(StageError) as caught:
-        opened(llama, url)
-    assert caught.value.reason == reason
 
 
 @pytest.mark.parametrize("first", [0, 1])

@@ -1,6 +1,5 @@
 """Sampling: its noise, its independence of batches, and how prompts become tokens."""
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +16,8 @@ from autodidact_worker.generation import transformers as in_process
 from autodidact_worker.generation.transformers import TransformersGenerator
 from autodidact_worker.models import batches, loading
 from autodidact_worker.runtime.errors import StoppedError, UserError
-from support.tiny import character_tokenizer, write_gpt2
+from support.edited_models import edited
+from support.tiny import write_gpt2
 
 SAMPLING = Sampling(temperature=0.8, top_p=0.95, max_new_tokens=8)
 
@@ -184,45 +184,6 @@ def test_left_padding_does_not_change_log_probabilities(
     assert (log_probabilities(0) - log_probabilities(7)).abs().max() < 1e-4
 
 
-CHAT = (
-    "{{ bos_token }}{% for m in messages %}U|{{ m.content }}|{% endfor %}"
-    "{% if add_generation_prompt %}A|{% endif %}"
-)
-
-
-@pytest.mark.parametrize("adds_bos", [True, False])
-def test_the_models_own_chat_template_is_used_with_one_bos(adds_bos: bool) -> None:
-    """Template and tokenizer may both know BOS; the model sees it once."""
-    made = character_tokenizer(CHAT, adds_bos=adds_bos)
-    ids = loading.prompt_ids(made, "hi")
-    assert made.decode(ids) == "<bos>U|hi|A|"
-    assert ids.count(made.bos_token_id) == 1
-    assert made(loading.prompt_text(made, "hi")).input_ids == ids
-
-
-def test_without_a_template_the_prompt_is_the_text() -> None:
-    """Plain models get the text, with BOS only if their tokenizer adds it."""
-    assert loading.prompt_text(character_tokenizer(), "hi") == "hi"
-    assert loading.prompt_ids(character_tokenizer(adds_bos=True), "hi")[0] == 3
-    assert len(loading.prompt_ids(character_tokenizer(), "hi")) == 2
-
-
-def test_a_completion_is_learned_with_its_end() -> None:
-    """What training appends is what sampling stops at."""
-    made = character_tokenizer()
-    assert made(loading.completion_text(made, "ab")).input_ids[-1] == made.eos_token_id
-
-
-def edited(source: Path, folder: Path, name: str, **values: Any) -> Path:
-    """Copies a model and changes one of its JSON files; None removes a key."""
-    shutil.copytree(source, folder)
-    path = folder / name
-    content = json.loads(path.read_text()) if path.exists() else {}
-    content |= values
-    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
-    return folder
-
-
 def test_a_missing_pad_token_is_the_end_token(llama: Path, tmp_path: Path) -> None:
     """Padding is masked, so no embedding is added."""
     path = edited(llama, tmp_path / "m", "tokenizer_config.json", pad_token=None)
@@ -250,50 +211,6 @@ def test_several_end_tokens_end_a_reply(llama: Path, tmp_path: Path) -> None:
     ends = list(range(1, 88))
     path = edited(llama, tmp_path / "m", "generation_config.json", eos_token_id=ends)
     assert all(one.tokens <= 1 for [one] in sample(path, requests(n=1)))
-
-
-@pytest.mark.parametrize("content", ["nothing", "pickle", "no end token"])
-def test_a_folder_that_is_no_model_is_the_users_to_fix(
-    content: str, llama: Path, tmp_path: Path
-) -> None:
-    """Missing files and pickled weights are refused, and so is a tokenizer without an end."""
-    path = tmp_path / "m"
-    if content == "nothing":
-        path.mkdir()
-    elif content == "pickle":
-        shutil.copytree(llama, path)
-        (path / "model.safetensors").unlink()
-        torch.save({}, path / "pytorch_model.bin")
-    else:
-        edited(llama, path, "tokenizer_config.json", eos_token=None)
-    with pytest.raises(UserError) as caught:
-        loading.load(path)
-    assert caught.value.reason == ("UnsafeModel" if content == "pickle" else "InvalidModel")
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "words"),
-    [
-        ("num_hidden_layers", 5, r"lacks \d+ of the weights .*model\.layers\.2\.input_layernorm"),
-        ("vocab_size", 300, "in another shape: .*embed_tokens"),
-    ],
-)
-def test_a_config_of_other_weights_is_the_users_to_fix(
-    field: str, value: int, words: str, llama: Path, tmp_path: Path
-) -> None:
-    """Where transformers would go on with random numbers, the weights that it lacks are named."""
-    path = edited(llama, tmp_path / "m", "config.json", **{field: value})
-    with pytest.raises(UserError, match=words) as caught:
-        loading.load(path)
-    assert caught.value.reason == "InvalidModel"
-
-
-def test_a_model_is_loaded_once_while_it_is_used(llama: Path, other_llama: Path) -> None:
-    """The same folder gives the same object; another model takes its place."""
-    first = loading.load(llama)
-    assert loading.load(llama) is first
-    loading.load(other_llama)
-    assert loading.load(llama) is not first
 
 
 def test_temperature_zero_takes_the_most_likely_token(llama: Path) -> None:

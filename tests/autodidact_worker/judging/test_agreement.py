@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from autodidact_contract.records import Battle, Ranking
-from autodidact_worker.judging import agreement, contests
+from autodidact_worker.judging import agreement
 
 
 def ranking(*scores: float | None, ranks: tuple[int, ...] | None = None) -> Ranking:
@@ -85,24 +85,6 @@ def test_a_judge_without_any_score_measures_nothing() -> None:
     """All means are undefined, none is zero."""
     _, found = measured(ranking(None, None))
     assert found == {"pairwiseAccuracy": None, "exactMatch": None, "fiveBest": None}
-
-
-@pytest.mark.parametrize(
-    ("verdicts", "expected"),
-    [
-        (("win", "win"), "win"),
-        (("loss", "loss"), "loss"),
-        (("win", "loss"), "tie"),
-        (("win", "tie"), "tie"),
-        (("win", "invalid"), "tie"),
-        (("tie",), "tie"),
-        (("win",), "win"),
-        ((), "tie"),
-    ],
-)
-def test_a_battle_is_won_only_when_both_orders_agree(verdicts: Any, expected: str) -> None:
-    """Disagreement and unreadable verdicts are draws."""
-    assert contests.result(verdicts) == expected
 
 
 def test_shares_of_battles_add_up() -> None:

@@ -292,3 +292,21 @@ def test_a_comparison_that_is_too_long_is_a_tie(
     found = model.compare([long, MEETINGS[0]])
     assert found[0] == ("invalid", "invalid")
     assert len(found[1]) == 2
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        (("win", "win"), "win"),
+        (("loss", "loss"), "loss"),
+        (("win", "loss"), "tie"),
+        (("win", "tie"), "tie"),
+        (("win", "invalid"), "tie"),
+        (("tie",), "tie"),
+        (("win",), "win"),
+        ((), "tie"),
+    ],
+)
+def test_a_battle_is_won_only_when_both_orders_agree(verdicts: Any, expected: str) -> None:
+    """Disagreement and unreadable verdicts are draws."""
+    assert contests.result(verdicts) == expected

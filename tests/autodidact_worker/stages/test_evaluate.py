@@ -13,7 +13,6 @@ from autodidact_contract.records import (
 from autodidact_contract.stages.judging import (
     OPPONENTS,
 )
-from autodidact_worker.generation.transformers import TransformersGenerator
 from autodidact_worker.runtime import rows
 from autodidact_worker.runtime.errors import UserError
 from support import completion_servers
@@ -89,43 +88,6 @@ def test_every_opponent_is_met(bench: Any, stages: dict[str, Any]) -> None:
     ]
     assert figures["lengthRatio"] == pytest.approx(lengths[0] / lengths[1])
     assert artifact.counts["battles-first"] == artifact.counts["battles-baseline"] == 80
-
-
-def test_the_same_opponent_is_met_once(
-    bench: Any, stages: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever its names, a model answers once, and its battles cost no second comparison."""
-    config, inputs = stages["evaluate by referee"]
-    made: list[int] = []
-    real = TransformersGenerator.generate
-
-    def counting(self: Any, requests: Any, *rest: Any) -> Any:
-        made.append(sum(request.n for request in requests))
-        return real(self, requests, *rest)
-
-    monkeypatch.setattr(TransformersGenerator, "generate", counting)
-    bench.run(config, **inputs)
-    once, before = sum(made), len(made)
-    bench.run(config, **inputs, first=inputs["previous"], baseline=inputs["previous"])
-    assert sum(made[before:]) == once
-
-
-def test_the_health_of_the_judge_is_counted(bench: Any, stages: dict[str, Any]) -> None:
-    """Two votes on each of three hundred replies; those with a score are told apart by it."""
-    config, inputs = stages["evaluate"]
-    counts = bench.result(bench.run(config, **inputs)).counts
-    assert counts["judgements"] == 600
-    scored = sum(count for name, count in counts.items() if name.startswith("votes-"))
-    unreadable = sum(count for name, count in counts.items() if name.startswith("invalid-no"))
-    assert counts.get("parsed", 0) == scored
-    assert unreadable > 0
-
-
-def test_equal_models_draw_every_battle(bench: Any, stages: dict[str, Any]) -> None:
-    """Both models sample with the same noise, so a model draws with itself without a referee."""
-    config, inputs = stages["evaluate by referee"]
-    given = bench.run(config, **inputs | {"previous": inputs["model"]})
-    assert bench.result(given).metrics["drawRate"] == 1.0
 
 
 def test_a_server_decides_battles(bench: Any, stages: dict[str, Any]) -> None:

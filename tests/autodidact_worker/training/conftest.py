@@ -13,7 +13,7 @@ from support.training_rows import INSTRUCTIONS, QUESTIONS, SMALL, Run
 
 
 @pytest.fixture
-def run(tmp_path: Path, llama: Path) -> Run:
+def run_trainer(tmp_path: Path, llama: Path) -> Run:
     """Runs a training stage on small rows and returns its folder and its output."""
 
     def call(

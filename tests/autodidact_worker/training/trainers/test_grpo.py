@@ -1,7 +1,5 @@
 """GRPO by TRL: its settings, advantages and KL, and what our sampling and rewards make of it."""
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,62 +13,13 @@ from autodidact_contract.stages.answers import Reward
 from autodidact_store import open_store
 from autodidact_worker.answers.grading import Grade
 from autodidact_worker.generation import Completion
-from autodidact_worker.intake import model_files
 from autodidact_worker.runtime.checkpoints import Checkpoints
-from autodidact_worker.runtime.errors import StoppedError, UserError
-from autodidact_worker.runtime.frame import Output
-from autodidact_worker.toys import sums
+from autodidact_worker.runtime.errors import StoppedError
 from autodidact_worker.training.trainers import grpo
-from support import online_stages
-from support.online_stages import RULES, digest, grpo_config
+from support.grpo_runs import RunGrpo, figures, loss
+from support.online_stages import digest
 
 pytestmark = pytest.mark.training
-
-Run = Callable[..., tuple[Path, Output]]
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the toy's model, untrained."""
-    folder = tmp_path_factory.mktemp("start")
-    sums.write_model(folder, 0)
-    return folder
-
-
-@pytest.fixture
-def run(tmp_path: Path, start: Path) -> Run:
-    """Runs the stage and returns its folder and its output."""
-
-    def call(**fields: Any) -> tuple[Path, Output]:
-        place = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
-        where = {k: fields.pop(k) for k in ("store", "stopping", "progress") if k in fields}
-        inputs = {"model": start, **online_stages.write_inputs(place / "inputs")}
-        output = online_stages.run(grpo_config(**fields), inputs, place, **where)
-        return place / "out", output
-
-    return call
-
-
-def figures(out: Path, name: str) -> list[float]:
-    """Values of a figure in a training's curve."""
-    curve = [json.loads(line) for line in (out / model_files.CURVE).read_text().splitlines()]
-    return [line[name] for line in curve if name in line]
-
-
-@pytest.fixture
-def trainer(run: Run, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A trainer as the stage makes it, before its first step, without gradient accumulation."""
-    made: list[Any] = []
-
-    def take(trainer: Any) -> None:
-        made.append(trainer)
-        raise StoppedError
-
-    monkeypatch.setattr(grpo.run, "run", take)
-    with pytest.raises(StoppedError):
-        run()
-    made[0].current_gradient_accumulation_steps = 1
-    return made[0]
 
 
 def test_settings_are_those_of_the_paper(trainer: Any) -> None:
@@ -88,7 +37,7 @@ def test_settings_are_those_of_the_paper(trainer: Any) -> None:
 
 
 def test_advantages_are_normalised_in_their_group(
-    run: Run, monkeypatch: pytest.MonkeyPatch
+    run_grpo: RunGrpo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rewards 1, 0, 0.1, 1: the distance from their mean over their deviation plus 0.0001."""
     seen: list[torch.Tensor] = []
@@ -106,41 +55,13 @@ def test_advantages_are_normalised_in_their_group(
 
     monkeypatch.setattr(grpo.GRPOTrainer, "_generate_and_score_completions", score)
     monkeypatch.setattr(grpo.Rollout, "rewards", rewards)
-    run()
+    run_grpo()
     assert len(seen) == 3
     for advantages in seen:
         assert advantages.view(4, 4)[0].tolist() == pytest.approx(
             [0.8635, -0.9544, -0.7726, 0.8635], abs=5e-5
         )
         assert torch.equal(advantages.view(4, 4), advantages.view(4, 4)[:1].expand(4, 4))
-
-
-def loss(trainer: Any, policy: list[float], old: list[float], reference: list[float]) -> float:
-    """TRL's loss on an answer of three tokens with advantage 1 and one of a token with -1.
-
-    The second answer's token is as likely to all three.
-    """
-
-    def rows(values: list[float]) -> torch.Tensor:
-        return torch.tensor([values, [-1.0, 0.0, 0.0]])
-
-    trainer.model.train()
-    trainer._get_per_token_logps_and_entropies = lambda *_, **__: (
-        rows(policy).requires_grad_(),
-        torch.zeros(2, 3),
-        None,
-    )
-    inputs = {
-        "prompt_ids": torch.ones(2, 1, dtype=torch.long),
-        "prompt_mask": torch.ones(2, 1, dtype=torch.long),
-        "completion_ids": torch.ones(2, 3, dtype=torch.long),
-        "completion_mask": torch.tensor([[1, 1, 1], [1, 0, 0]]),
-        "advantages": torch.tensor([1.0, -1.0]),
-        "old_per_token_logps": rows(old),
-        "ref_per_token_logps": rows(reference),
-    }
-    found: torch.Tensor = trainer._compute_loss(trainer.model, inputs)
-    return found.item()
 
 
 def test_kl_is_in_the_loss_and_summed_over_answers(trainer: Any) -> None:
@@ -188,44 +109,28 @@ def test_rewards_are_ours(trainer: Any) -> None:
     assert score(Grade(None, "empty", False), completion) == 0.0
 
 
-def test_the_stage_says_what_happened(run: Run) -> None:
-    """Twelve questions, four answers each, two steps a rollout; the reference is the start."""
-    out, output = run()
-    counts = output.counts
-    assert (counts["rows"], counts["rollouts"], counts["steps"]) == (12, 3, 6)
-    assert counts["answers"] == 48
-    assert sum(count for name, count in counts.items() if name.startswith("read-")) == 48
-    assert counts["sandbox-missing"] == 0
-    assert set(output.metrics) >= {"accuracy", "reward", "truncation", "lastKl", "loss"}
-    kl = figures(out, "kl")
-    assert kl[0] == 0.0
-    assert output.metrics["lastKl"].value == kl[4]  # of the last rollout's first pass
-    assert len(figures(out, "accuracy")) == 2
-    assert figures(out, "clipFraction")[::2] == [0.0] * 3  # what samples is what learns
-    assert set(output.seconds) == {"sampling", "reward", "learning"}
-    assert min(output.seconds.values()) > 0
-    model_files.check(out)
-
-
-def test_answers_that_earn_more_become_likely(run: Run) -> None:
+def test_answers_that_earn_more_become_likely(run_grpo: RunGrpo) -> None:
     """Any number earns half a reward: soon most answers are numbers."""
-    _, output = run(
+    _, output = run_grpo(
         epochs=12,
         passes=1,
         learning_rate=1e-2,
         beta=0.001,
         reward=Reward(partial=0.5, partial_when="numeric"),
     )
-    first, last = run(epochs=1, passes=1, seed=1)[1].metrics["unread"], output.metrics["unread"]
+    first, last = (
+        run_grpo(epochs=1, passes=1, seed=1)[1].metrics["unread"],
+        output.metrics["unread"],
+    )
     assert first.value > 0.3
     assert last.value < 0.1
     assert output.metrics["lastKl"].value > 0.1
 
 
-def test_adapters_are_trained_and_merged(run: Run, start: Path) -> None:
+def test_adapters_are_trained_and_merged(run_grpo: RunGrpo, toy_start: Path) -> None:
     """Linear layers change, all else does not; the reference is the model without adapters."""
-    out, output = run(lora=Lora(rank=4))
-    before, after = (load_file(path / "model.safetensors") for path in (start, out))
+    out, output = run_grpo(lora=Lora(rank=4))
+    before, after = (load_file(path / "model.safetensors") for path in (toy_start, out))
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {name for name in before if "_proj" in name}
     assert figures(out, "kl")[0] == 0.0 < figures(out, "kl")[-1]
@@ -247,7 +152,7 @@ class _Killed(BaseException):
     ],
 )
 def test_a_resumed_training_ends_with_the_same_bytes(
-    run: Run,
+    run_grpo: RunGrpo,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     lora: Lora | None,
@@ -258,7 +163,7 @@ def test_a_resumed_training_ends_with_the_same_bytes(
     (tmp_path / "store").mkdir()
     store = open_store(str(tmp_path / "store"))
     settings = {"store": store, "lora": lora, "validation": {"keep": "best"}}
-    undisturbed = run(**settings)
+    undisturbed = run_grpo(**settings)
     kind, _, last = how.rpartition(" at ")
     seen: list[int] = []
 
@@ -270,7 +175,7 @@ def test_a_resumed_training_ends_with_the_same_bytes(
     if kind == "kill":
         monkeypatch.setenv("AUTODIDACT_CHECKPOINT_SECONDS", "0")
     with pytest.raises(StoppedError if kind == "stop" else _Killed):
-        run(
+        run_grpo(
             progress=progress,
             stopping=lambda: kind == "stop" and len(seen) >= int(last) - 1,
             **settings,
@@ -280,49 +185,35 @@ def test_a_resumed_training_ends_with_the_same_bytes(
     monkeypatch.delenv("AUTODIDACT_CHECKPOINT_SECONDS", raising=False)
     seen.clear()
     kind = ""
-    again = run(progress=progress, **settings)
+    again = run_grpo(progress=progress, **settings)
     assert seen[0] == resumed
     assert digest(again[0]) == digest(undisturbed[0])
     assert again[1] == undisturbed[1]
 
 
-def test_training_ends_when_it_strays_too_far(run: Run) -> None:
+def test_training_ends_when_it_strays_too_far(run_grpo: RunGrpo) -> None:
     """The first rollout has no KL and the second has: it is the last one, and is measured."""
-    out, output = run(max_kl=1e-6)
+    out, output = run_grpo(max_kl=1e-6)
     assert (output.counts["rollouts"], output.counts["steps"]) == (2, 4)
     assert output.metrics["lastKl"].value == figures(out, "kl")[2] > 1e-6
     assert len(figures(out, "accuracy")) == 2
 
 
-def test_without_weight_the_kl_is_measured_for_its_limit(run: Run) -> None:
+def test_without_weight_the_kl_is_measured_for_its_limit(run_grpo: RunGrpo) -> None:
     """With beta 0 the limit holds all the same, and measuring changes no bit of the model."""
-    free, output = run(beta=0)
+    free, output = run_grpo(beta=0)
     assert "lastKl" not in output.metrics
-    watched, output = run(beta=0, max_kl=100)
+    watched, output = run_grpo(beta=0, max_kl=100)
     assert output.metrics["lastKl"].value == figures(watched, "kl")[4] > 0
     weights = [(out / "model.safetensors").read_bytes() for out in (free, watched)]
     assert weights[0] == weights[1]
     assert figures(free, "loss") == figures(watched, "loss")
-    _, output = run(beta=0, max_kl=1e-6)
+    _, output = run_grpo(beta=0, max_kl=1e-6)
     assert output.counts["rollouts"] == 2
 
 
-def test_without_weight_adapters_are_watched_as_well(run: Run) -> None:
+def test_without_weight_adapters_are_watched_as_well(run_grpo: RunGrpo) -> None:
     """The reference is the model without adapters, which is not another model in memory."""
-    out, output = run(beta=0, max_kl=1e-9, lora=Lora(rank=4))
+    out, output = run_grpo(beta=0, max_kl=1e-9, lora=Lora(rank=4))
     assert output.counts["rollouts"] == 2
     assert figures(out, "kl")[0] == 0.0 < output.metrics["lastKl"].value
-
-
-def test_no_reward_is_said_so(run: Run) -> None:
-    """Wrong answers earn nothing and none is right: there is nothing to learn."""
-    with pytest.raises(UserError, match="none of the 48 answers of the first 3") as caught:
-        run(reward=Reward(partial=0, partial_when="numeric"), answers=RULES)
-    assert caught.value.reason == "NoReward"
-
-
-def test_dropout_is_refused(run: Run) -> None:
-    """The policy that samples would not be the policy that learns."""
-    with pytest.raises(UserError, match=r"dropout is 0\.0 and lora\.dropout is 0\.1") as caught:
-        run(lora=Lora(rank=4, dropout=0.1))
-    assert caught.value.reason == "DropoutNotApplicable"
