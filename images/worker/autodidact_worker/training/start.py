@@ -1,4 +1,4 @@
-"""What a training starts from and what it writes: the model, and rows as tokens.
+"""The model that a training starts from, its rows as tokens, and the model that it writes.
 
 Dropout as the config asks for it is set where the architecture has it, counted, or refused. What
 happens in between is in ``schedule``, ``trainers`` and ``online``.

@@ -12,12 +12,12 @@ from autodidact_contract.base import Lora
 from autodidact_contract.records import AnswerSample, Reranked
 from autodidact_contract.stages.answers import Answers, RerankAnswers
 from autodidact_store import open_store
+from autodidact_worker.answers.reranking import choice
 from autodidact_worker.intake import model_files
 from autodidact_worker.models import classifier, loading
 from autodidact_worker.runtime import rows
 from autodidact_worker.runtime.errors import StoppedError, UserError
 from autodidact_worker.runtime.frame import Output
-from autodidact_worker.stages.rerank_answers import choice
 from autodidact_worker.stages.train_reranker import different
 from autodidact_worker.training import schedule
 from support import online_stages
