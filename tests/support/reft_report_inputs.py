@@ -10,9 +10,9 @@ from typing import Any
 from autodidact_contract.base import digest
 from autodidact_contract.records import AnswerSample, Reranked, Verdict
 from autodidact_operator.plan.types import Stage
+from autodidact_worker.answers.verdicts import verdict
 from autodidact_worker.runtime import rows
 from autodidact_worker.runtime.frame import InputArtifact
-from autodidact_worker.stages.evaluate_answers import verdict
 from support.builders import graph, reft
 from support.stage_figures import undeclared
 

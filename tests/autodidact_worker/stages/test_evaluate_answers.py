@@ -8,8 +8,8 @@ import pytest
 from autodidact_contract.records import AnswerSample, Verdict
 from autodidact_contract.stages.answers import Answers, EvaluateAnswers
 from autodidact_worker.answers.majority import checkpoints
+from autodidact_worker.answers.verdicts import verdict
 from autodidact_worker.runtime import rows
-from autodidact_worker.stages.evaluate_answers import verdict
 from support.sampling_stages import run_in_process
 
 NUMBERS = Answers(rules="robust", kind="number")

@@ -4,7 +4,7 @@ import pytest
 
 from autodidact_contract.records import Reranked
 from autodidact_contract.stages.answers import Answers, RerankAnswers
-from autodidact_worker.stages.rerank_answers import choice
+from autodidact_worker.answers.reranking import choice
 from support.reranked import Train, answer, samples
 from support.worker import Bench
 

@@ -1,4 +1,4 @@
-"""Whether two formulas are the same, by math-verify in a process of its own.
+"""Compares formulas by math-verify, which runs in a process of its own.
 
 math-verify interrupts itself by SIGALRM, which needs a main thread, and what a model writes can
 keep sympy busy, in one C call, until it has no memory left. So a child compares, one pair at a time,

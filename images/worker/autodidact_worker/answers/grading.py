@@ -150,7 +150,7 @@ class Grader:
 
 
 def added(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
-    """Returns the counts of two graders together; what a sandbox lacks is not lacking twice."""
+    """Returns the sums of two graders' counts; of what a sandbox lacks the larger count."""
     lacking = {
         name: max(before.get(name, 0), now.get(name, 0))
         for name in (*before, *now)

@@ -46,7 +46,7 @@ def can_vote(value: str | None, rules: Answers) -> bool:
 def majority(
     values: Sequence[str | None], rules: Answers, same: Equality | None = None
 ) -> tuple[str | None, int]:
-    """Returns the value with most votes and their number; None and 0 where nothing votes.
+    """Returns the value with most votes and their number; None and 0 where no value votes.
 
     Args:
         values: Values in the order of sampling; those without one are ignored.

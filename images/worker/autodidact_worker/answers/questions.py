@@ -1,4 +1,4 @@
-"""What must hold of questions before a GPU sees them.
+"""Checks questions before anything is computed from them on a GPU.
 
 Every check names the rows it is about, or counts them; none changes a row. What a message has no
 room for is in the log.
@@ -92,7 +92,7 @@ def check_lengths(lengths: dict[str, int], limit: int) -> None:
 
 
 def check_proofs(bad: dict[str, str], rows: int, rules: Answers) -> None:
-    """Refuses training questions none of which has reasoning that leads to its answer.
+    """Refuses training questions if the reasoning of none of them leads to its answer.
 
     Args:
         bad: What is wrong with a question's reasoning, by its id.

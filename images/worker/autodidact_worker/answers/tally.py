@@ -1,4 +1,4 @@
-"""What is counted of sampled answers: how many, how long, how many right, how different. Pure."""
+"""Counts sampled answers: their number and length, how many are right, how many differ. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence

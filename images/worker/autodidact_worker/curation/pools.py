@@ -12,7 +12,7 @@ from autodidact_worker.judging.rubrics import Rubric
 
 @dataclass(kw_only=True)
 class Pools:
-    """What is shown and what new prompts must differ from.
+    """The texts that may be shown, and those that new prompts must differ from.
 
     Attributes:
         config: Filters and limits.

@@ -1,4 +1,4 @@
-"""New prompts by few-shot: what is shown, what is kept. Pure.
+"""Few-shot prompts that ask for new prompts, and filters of what comes back. Pure.
 
 Source: arXiv 2401.10020, section 3.1.3 (six seed and two generated demonstrations) and
 Self-Instruct, arXiv 2212.10560 (filters and ROUGE-L novelty). As there, the first letter is taken
@@ -128,7 +128,7 @@ class Novelty:
         self._lengths.append(len(coded))
 
     def __contains__(self, text: object) -> bool:
-        """Returns whether the very text was seen; without any word it has no ROUGE to tell."""
+        """Returns whether this very text was seen; a text without any word has no ROUGE."""
         return text in self._seen
 
     def rouge_max(self, text: str) -> float:

@@ -1,4 +1,4 @@
-"""Seed data out of ranked conversation trees. Pure.
+"""Takes the seed data out of ranked conversation trees. Pure.
 
 Source: arXiv 2401.10020, section 3.1.1: of Open Assistant's trees the first turn, in one language;
 the best-ranked replies are instructions (IFT); replies that people ranked are judged by a model,

@@ -1,4 +1,4 @@
-"""A server that speaks OpenAI's chat completions and judges: its model is not ours.
+"""A judge behind a server that speaks OpenAI's chat completions.
 
 So there is no tokenizer to ask and no length to check. A prompt that the server does not take, and
 an answer without a text, become an empty completion, which whoever reads it counts; only what would

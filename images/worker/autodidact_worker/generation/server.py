@@ -1,4 +1,4 @@
-"""A server with OpenAI's API: questions that outlast a short outage, and errors that name a remedy.
+"""Requests to a server with OpenAI's API. They are repeated during a short outage.
 
 It is not trusted: redirects are not followed, for the key would go along; an answer has a size and
 a time.

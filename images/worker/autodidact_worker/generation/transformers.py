@@ -1,4 +1,4 @@
-"""Sampling in this process, which does not depend on how the requests were batched or sharded.
+"""Sampling by transformers in this process. Batches and shards do not change what is sampled.
 
 Each token is the argmax of log-probability plus Gumbel noise, which is a draw from the softmax.
 The noise is a hash of (row key, step, token), where the row key is the sha256 of the seed, stage,

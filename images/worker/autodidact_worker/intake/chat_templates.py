@@ -1,4 +1,4 @@
-"""Chat templates, rendered once where they can do no harm before anything else renders them.
+"""Checks chat templates: each is rendered once in a process where it can do no harm.
 
 A template is a program. transformers keeps it in jinja's sandbox, which stops it from reaching
 Python's inside but not from running for ever or filling the memory. So each is tried at import in

@@ -1,4 +1,4 @@
-"""Data sets from elsewhere: which file of a source it is, and whether its rows are what they say."""
+"""Finds the file of an imported data set, and checks its rows."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -86,7 +86,7 @@ def check_lines(path: Path) -> None:
 
 
 def _check_ids(name: str, ids: list[str]) -> None:
-    """Refuses questions of one id: answers, votes and noise are found by it."""
+    """Refuses two questions with one id: answers, votes and noise are found by the id."""
     places: dict[str, list[int]] = {}
     for number, found in enumerate(ids, 1):
         places.setdefault(found, []).append(number)

@@ -1,4 +1,4 @@
-"""What the JSON files of a model may say: no code, no absurd sizes, no patterns that never end.
+"""Checks the JSON files of a model: no code, no absurd sizes, no patterns that never end.
 
 Names are the business of ``model_files``. Nothing here imports torch, transformers or tokenizers.
 """

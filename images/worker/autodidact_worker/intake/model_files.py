@@ -1,4 +1,4 @@
-"""What a model directory may hold. Checked before any library opens it.
+"""Checks what a model directory holds, before any library opens it.
 
 Weights are safetensors only: reading any other format of weights can run code. The same holds for
 ``auto_map`` and its like, which name Python code to load. Names are on an allow-list, so whatever

@@ -1,4 +1,4 @@
-"""Where imports come from: folders, S3 and the Hugging Face hub, behind two functions.
+"""The sources of imports: folders, S3 and the Hugging Face hub, behind two functions.
 
 What lies in an S3 that every stage can read is not copied: its manifest entries point to it.
 Anything else is. Which locations a namespace may name is checked by the operator, before; a Secret
@@ -171,7 +171,7 @@ class Objects:
 
 
 def _check_room(name: str, size: int, folder: Path) -> None:
-    """Refuses what would fill the disk, sparse files above all."""
+    """Refuses files for which the disk has no room, such as sparse ones."""
     free = shutil.disk_usage(folder).free
     if size > free:
         raise UserError(
@@ -182,7 +182,7 @@ def _check_room(name: str, size: int, folder: Path) -> None:
 
 
 class _Head:
-    """Checks the header of a safetensors file as soon as it went by."""
+    """Checks the header of a safetensors file as soon as it was read."""
 
     def __init__(self, name: str, size: int) -> None:
         self._name = name.rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""How well a judge agrees with people, and how often one model beats another. Pure.
+"""Measures how well a judge agrees with people, and how often a model beats another. Pure.
 
 Source: arXiv 2401.10020, section 3.2 and table 4 (pairwise accuracy, exact match, 5-best, Spearman,
 Kendall). What the paper leaves open: a tie of the judge is a miss in pairwise accuracy and exact

@@ -1,4 +1,4 @@
-"""How two models' replies to the same prompts are compared.
+"""Compares two models' replies to the same prompts.
 
 Both models sample with the same noise, so equal models give equal replies. A judge sees the two in
 both orders; a meeting is won when both verdicts agree, anything else is a tie. Equal replies need

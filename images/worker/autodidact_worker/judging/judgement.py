@@ -1,4 +1,4 @@
-"""What the judge is asked and how its answer is read. Pure.
+"""Writes what the judge is asked, and reads its answers. Pure.
 
 Source: arXiv 2401.10020, section 2.1 and figure 2 (additive score, reasoning first, score last) and
 section 3.1.3 (mean of several sampled judgements). The paper is silent about answers that cannot be

@@ -1,4 +1,4 @@
-"""A match of models: their replies to the same prompts, compared and measured.
+"""A match of models: compares and measures their replies to the same prompts.
 
 A model is named by its identity, which two inputs have in common that are the same model. Its
 replies are sampled once, and its battles are fought once, whatever its inputs are called.

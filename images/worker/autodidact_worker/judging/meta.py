@@ -1,4 +1,4 @@
-"""The model as a judge of its own judgements, and what their battles come to. Pure, without torch.
+"""Judgements of judgements: what the model is asked, and ratings from the battles. Pure.
 
 Source: arXiv 2407.19594 section 2.2. Of each prompt the reply is taken whose votes differ most; its
 judgements meet two by two, shown in both orders. With ``wins1`` and ``wins2`` the verdicts of all

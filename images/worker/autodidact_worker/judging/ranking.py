@@ -1,4 +1,4 @@
-"""How a model ranks replies that people ranked: its mean score of each."""
+"""Has a model score replies that people ranked."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Votes of a model on replies: several sampled judgements of each."""
+"""Has a model vote on replies: several sampled judgements of each."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The reranker: how likely an answer is right, by a classifier on its last token.
+"""The reranker: a classifier on an answer's last token says how likely the answer is right.
 
 Source: arXiv 2401.08967 section 4.3. Rows are padded on the right, which moves no position and is
 not looked at: what comes after the last token cannot change it in a causal model. A tokenizer

@@ -1,4 +1,4 @@
-"""Checkpoints of long training in the store: where a retried attempt goes on.
+"""Checkpoints of long trainings in the store, from which a retried attempt goes on.
 
 They lie below ``<namespace>/checkpoints/<kind>-<key>/<step>/``, keyed as the stage's output is, so
 only an attempt at the very same output finds them. ``marker.json`` is written last and lists every

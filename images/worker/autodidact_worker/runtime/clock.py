@@ -19,7 +19,7 @@ class Clock:
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
-        """Measures a turn, however it ends."""
+        """Measures one passage of a phase, also where it ends in an error."""
         started, beside, self._within = time.monotonic(), self._within, 0.0
         try:
             yield

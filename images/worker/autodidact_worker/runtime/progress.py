@@ -29,7 +29,7 @@ class ProgressCall(Protocol):
     """How a stage says where it is: ``progress(step, total, loss=0.3)``."""
 
     def __call__(self, step: int, total: int, **metrics: float) -> None:
-        """Takes note; cheap enough for every step."""
+        """Notes a step; it is cheap enough to be called after every step."""
 
 
 def silent(step: int, total: int, **metrics: float) -> None:
@@ -87,7 +87,7 @@ class Reporter:
         self.close()
 
     def report(self, progress: Progress) -> None:
-        """Takes note of where the stage is; returns at once."""
+        """Notes how far the stage is; returns at once."""
         with self._lock:
             self._latest = progress
         self._news.set()

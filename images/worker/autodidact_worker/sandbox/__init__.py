@@ -1,4 +1,4 @@
-"""Runs Python programs that a model wrote, as hostile as they come, and returns their answers.
+"""Runs Python programs that a model wrote, which may be hostile, and returns their answers.
 
 ``pool`` is the worker's side. It starts runners: processes of their own, by exec, with an empty
 environment and no open file of the worker's. A ``runner`` imports sympy once, locks itself in, and

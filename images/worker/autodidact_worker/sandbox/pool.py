@@ -1,4 +1,4 @@
-"""The worker's side of the sandbox: starts runners, hands them programs, believes nothing.
+"""The worker's side of the sandbox: starts runners, hands them programs, checks what they say.
 
 ``with Sandbox() as sandbox: answers = sandbox.run(programs)``. See the package for what it keeps
 programs from.

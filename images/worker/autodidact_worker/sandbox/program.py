@@ -1,4 +1,4 @@
-"""What runs in the child: the program, and its answer put into words. Nothing here is trusted."""
+"""Runs a program in the child and describes its answer. Nothing that it says is trusted."""
 
 import fractions
 import math

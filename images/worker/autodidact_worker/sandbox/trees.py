@@ -1,4 +1,4 @@
-"""Directories that a hostile program filled: their size, and their end.
+"""Measures and removes directories that a hostile program may have filled.
 
 Names, depth, modes and links in them are the program's choice; nothing here follows a link.
 """

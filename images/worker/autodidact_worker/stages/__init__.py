@@ -1,1 +1,1 @@
-"""One module a stage kind, each with ``run(context) -> Output``; imported by the frame."""
+"""One module for each kind of stage, with ``run(context) -> Output``. The frame imports it."""

@@ -5,9 +5,10 @@ from itertools import groupby
 
 from autodidact_contract.artifacts import Mean, part_name
 from autodidact_contract.records import AnswerSample, Verdict
-from autodidact_contract.stages.answers import Answers, EvaluateAnswers
+from autodidact_contract.stages.answers import EvaluateAnswers
 from autodidact_worker.answers import majority
 from autodidact_worker.answers.grading import Grader
+from autodidact_worker.answers.verdicts import verdict
 from autodidact_worker.runtime import rows
 from autodidact_worker.runtime.frame import Context, Output
 
@@ -43,39 +44,6 @@ def run(context: Context[EvaluateAnswers]) -> Output:
 
 
 COUNTS = ("questions", "greedy", "greedy-correct", "votes", "vote-correct", "valid")
-
-
-def verdict(
-    samples: list[AnswerSample], rules: Answers, same: majority.Equality | None = None
-) -> Verdict:
-    """Returns what became of a question.
-
-    Args:
-        samples: Its answers by index; a greedy one comes first and does not vote.
-        rules: Whose equality makes groups of votes.
-        same: An equality to use instead.
-    """
-    greedy = next((row for row in samples if row.index < 0), None)
-    voters = [row for row in samples if row.index >= 0]
-    values = [row.value for row in voters]
-    right = {row.value: row.correct for row in voters}
-    vote, votes = majority.majority(values, rules, same)
-    gold = samples[0].gold
-    ks = majority.checkpoints(len(voters))
-    curve = majority.vote_curve([values], [gold], ks, rules, same)
-    return Verdict(
-        question_id=samples[0].question_id,
-        gold=gold,
-        greedy=greedy.value if greedy else None,
-        greedy_correct=greedy.correct if greedy else None,
-        vote=vote,
-        # The vote is somebody's value, which was graded.
-        vote_correct=vote is not None and right[vote] if voters else None,
-        votes=votes,
-        valid=sum(majority.can_vote(value, rules) for value in values),
-        samples=len(voters),
-        curve=tuple(bool(curve[k]) for k in ks),
-    )
 
 
 def _count(counts: Counter[str], row: Verdict) -> None:

@@ -1,4 +1,4 @@
-"""Stage ``train-sft``: a model learns to write what rows show, of whatever kinds there are, mixed.
+"""Stage ``train-sft``: a model learns to write the targets of its rows, mixed from all inputs.
 
 - **Instructions and judgements**: M1 of self-rewarding. Judgements are learned in the judge's own
   prompt: that the model can judge is what the rest of the method stands on. Source: arXiv

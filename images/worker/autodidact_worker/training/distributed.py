@@ -178,7 +178,7 @@ def total(tensor: torch.Tensor, layout: Layout) -> torch.Tensor:
 
 @contextmanager
 def whole(weight: nn.Parameter, layout: Layout) -> Iterator[None]:
-    """Has a parameter whole on every rank, and afterwards as rank 0 left it in DeepSpeed's pieces.
+    """Makes a parameter whole on every rank; rank 0's value is divided among the ranks afterwards.
 
     Only ZeRO-3 has parameters in pieces; every rank has to ask for the same ones.
     """

@@ -1,4 +1,4 @@
-"""What takes optimiser steps: one process, DDP, or DeepSpeed with ZeRO-2 or ZeRO-3.
+"""Takes optimiser steps: in one process, by DDP, or by DeepSpeed with ZeRO-2 or ZeRO-3.
 
 All that differs between them is here. Whoever trains sees one network, one gradient and one step:
 losses are means over the rows of a pass, and gradients the means over passes and ranks.
@@ -114,7 +114,7 @@ class Engine:
 
     @property
     def device(self) -> torch.device:
-        """Where batches are wanted."""
+        """The device that batches must be on."""
         return _device(self.layout)
 
     def __call__(self, batch: Batch) -> Any:

@@ -1,4 +1,4 @@
-"""When a training does what: the order of its rows, its steps, its learning rate. Pure.
+"""The schedule of a training: the order of its rows, its steps, its learning rate. Pure.
 
 - **Order of rows**: a function of the seed alone, over all epochs at once, with rows of similar
   length together. A resumed attempt skips what was used and draws nothing anew.

@@ -1,4 +1,4 @@
-"""What a training starts from and what it writes: the model, and rows as tokens.
+"""The model that a training starts from, its rows as tokens, and the model that it writes.
 
 Dropout as the config asks for it is set where the architecture has it, counted, or refused. What
 happens in between is in ``schedule``, ``trainers`` and ``online``.
@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import (
@@ -16,6 +16,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     PreTrainedConfig,
+    PreTrainedModel,
     set_seed,
 )
 
@@ -122,7 +123,7 @@ class Start:
         dtype: Number format of the weights on disk.
     """
 
-    model: Any
+    model: PreTrainedModel
     tokenizer: "PreTrainedTokenizerBase"
     limit: int
     dropouts: int
@@ -179,7 +180,7 @@ def start(
 
 def write(
     folder: Path,
-    model: Any,
+    model: PreTrainedModel,
     begin: Start,
     curve: Iterable[Mapping[str, float]],
     weights: Mapping[str, torch.Tensor] | None = None,
@@ -196,9 +197,9 @@ def write(
     for name, value in begin.kept.items():
         setattr(model.config, name, value)
     if weights is None:
-        model.to(begin.dtype)
+        model.to(begin.dtype)  # type: ignore[arg-type]  # transformers' wrapper hides ``self``
         model.config.dtype = begin.dtype
-    model.save_pretrained(folder, state_dict=weights)
+    model.save_pretrained(folder, state_dict=None if weights is None else dict(weights))
     begin.tokenizer.save_pretrained(folder)
     (folder / model_files.CURVE).write_text("".join(f"{json.dumps(line)}\n" for line in curve))
     model_files.check(folder)

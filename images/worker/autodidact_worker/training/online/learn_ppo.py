@@ -1,4 +1,4 @@
-"""What PPO learns from a rollout: rewards of each token, advantages, and the steps on them.
+"""Learns from a rollout by PPO: rewards of each token, advantages, and optimiser steps.
 
 Source: arXiv 2401.08967 section 3.2 and algorithm 1; where its published code differs, the code
 decides, and ``ppo`` says where. The formulas themselves are in ``ppo``.
@@ -54,7 +54,7 @@ class Ppo:
     def __init__(
         self, engine: Engine, reference: Reference, pad: int, config: TrainPpo, plan: Plan
     ) -> None:
-        """Takes what learns, what it must not stray from, and how.
+        """Keeps what learns, the reference that it is to stay near, and how it learns.
 
         Args:
             engine: Around an ``ActorCritic``; its parameter groups are the backbone and the head.

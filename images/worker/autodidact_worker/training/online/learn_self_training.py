@@ -1,4 +1,4 @@
-"""What online self-training learns from a rollout: right samples, and the given targets.
+"""Learns from a rollout by online self-training: right samples, and the given targets.
 
 Half of the loss is the cross-entropy of the sampled answers that are right, half that of the given
 targets of the same questions; nothing is learned from wrong answers and nothing holds the model
@@ -28,7 +28,7 @@ class SelfTraining:
     def __init__(
         self, engine: Engine, golden: dict[str, Row], pad: int, config: TrainOnlineSt, plan: Plan
     ) -> None:
-        """Takes what learns, and from what besides its samples.
+        """Keeps what learns, and the targets that it learns from besides its samples.
 
         Args:
             engine: Around a ``Policy``.

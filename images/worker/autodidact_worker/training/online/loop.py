@@ -125,7 +125,7 @@ class Steps:
         return schedule.learning_rate(self._config, self.taken, self._total)
 
     def done(self, *, loss: float, norm: float, **more: float) -> None:
-        """Takes note of a step; figures must be the same on every rank.
+        """Notes a step; its figures must be the same on every rank.
 
         Raises:
             UserError: ``NaNLoss``.
@@ -219,7 +219,7 @@ class Loop:
         return self._output(counts)
 
     def _train(self, grader: Grader, examiner: Grader, learn: Learn, max_kl: float | None) -> None:
-        """Trains to the end; what comes next depends on the state alone, wherever it came from."""
+        """Trains to the end; what is done next depends on nothing but the state."""
         over = enough = False
         while not (over or enough):
             over = self._is_over(max_kl)
@@ -326,7 +326,7 @@ class Loop:
     # Checkpoints.
 
     def _pause(self, grader: Grader) -> None:
-        """Saves when it is time.
+        """Saves if a checkpoint is due.
 
         Raises:
             StoppedError: On every rank, where any was asked to stop.

@@ -59,7 +59,7 @@ def visits(questions: int, first: int, count: int, seed: int) -> list[Visit]:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """A sampled answer and what it was worth.
+    """A sampled answer with its grade and its reward.
 
     Attributes:
         problem: The question.
@@ -95,7 +95,7 @@ class Sampler:
         config: Online,
         layout: Layout,
     ) -> None:
-        """Looks at every question once.
+        """Tokenizes every question.
 
         Args:
             problems: The training questions.
@@ -201,7 +201,7 @@ def arranged(answers: Sequence[Answer], step: int, micro: int) -> list[list[Answ
 
 
 def figures(answers: Sequence[Answer], layout: Layout) -> dict[str, float]:
-    """Returns what is worth knowing of a rollout; the same on every rank.
+    """Returns the figures of a rollout; they are the same on every rank.
 
     ``reward``, ``sampledAccuracy``, ``truncation``, ``unread``, ``timeouts`` and ``rewarded``
     (reward above 0) are shares of the answers; lengths are tokens; ``uniqueTexts`` is the number of

@@ -1,4 +1,4 @@
-"""Checkpoints of an online training: what is in them, and how they are taken up again.
+"""Saves an online training as checkpoints, and takes it up again from them.
 
 They lie between rollouts. The engine writes its own files; beside them are the state, as JSON, and
 the trained weights of the best model so far.
@@ -65,7 +65,7 @@ class Keeper:
     """
 
     def __init__(self, context: Context[StageConfig], engine: Engine) -> None:
-        """Saves nowhere without a store.
+        """Looks for no checkpoint yet; without a store nothing is saved.
 
         Args:
             context: The stage.
@@ -79,7 +79,7 @@ class Keeper:
 
     @property
     def due(self) -> bool:
-        """Whether it is time."""
+        """Whether the next checkpoint is due."""
         return self._timer.over
 
     def save(self, state: State) -> None:

@@ -1,4 +1,4 @@
-"""The trainers of TRL and transformers behind an adapter that keeps what they would lose.
+"""Trainings by TRL's and transformers' trainers, adapted to what the worker needs.
 
 - **Learning rate**: down to a final value that is not zero, as the papers have it.
 - **Checkpoints**: of our own format, uploaded, with nothing pickled (see ``training.state``). Under

@@ -1,4 +1,4 @@
-"""What every library trainer gets: our schedule, our checkpoints, measurements, no calls home."""
+"""Adapts a library's trainer: our schedule, our checkpoints, measurements, no telemetry."""
 
 import json
 import logging
@@ -112,7 +112,7 @@ class Adapter:
             self.measuring.load(folder, self.layout)
 
     def end(self: Any) -> None:
-        """Ends the training after this step: what was to be reached is reached.
+        """Ends the training after this step, because its result is good enough.
 
         There is no checkpoint here any more: one that is found later would train on.
         """
@@ -121,7 +121,7 @@ class Adapter:
         self.control.should_save = False
 
     def stop(self: Any) -> None:
-        """Saves and stops after this step; what was to be measured is measured on resumption."""
+        """Saves and stops after this step; a measurement that is due is made by the next attempt."""
         self.stopped = True
         self.control.should_evaluate = False
         self.control.should_save = not self.ended  # see ``end``

@@ -167,7 +167,7 @@ class ByBattles:
         return {}
 
     def figures(self) -> tuple[dict[str, int], dict[str, Mean]]:
-        """Returns which model is kept, after how many checks, and what the judge left unsaid."""
+        """Returns which model is kept, after how many checks, and how many verdicts are unreadable."""
         return {
             "keptStep": self.kept,
             "checks": len(self._choice.checks),
@@ -217,4 +217,4 @@ class ByBattles:
 
 
 def _ignore(_: int) -> None:
-    """Progress is told in steps, not in replies."""
+    """Ignores replies: progress of a training is reported in steps."""

@@ -108,7 +108,7 @@ class _Dpo(Adapter, DPOTrainer):
     }
 
     def weigh(self, consistency: Sequence[float]) -> None:
-        """Has each pair of the data count in so large a share, and in the rest exchanged."""
+        """Makes each pair count by this share; by the rest it counts with its targets exchanged."""
         self.args.remove_unused_columns = False
         self.train_dataset = self.train_dataset.add_column("consistency", list(consistency))
         self.data_collator = partial(_collate, self.data_collator)

@@ -171,7 +171,7 @@ def arguments(context: Context[TrainGrpo], layout: Layout) -> GRPOConfig:
 
 @dataclass
 class Tally:
-    """What all rollouts so far had together, over all ranks.
+    """Sums over all rollouts so far and over all ranks.
 
     Attributes:
         rollouts: How many.
@@ -193,14 +193,14 @@ class Tally:
 
 
 class Rollout:
-    """The answers that are being learned from, and what they are worth.
+    """The answers that are being learned from, and their rewards.
 
     Attributes:
         clock: Wall time of each phase on this rank, earlier attempts included.
     """
 
     def __init__(self, config: TrainGrpo, sampler: Sampler, grader: Grader, layout: Layout) -> None:
-        """Takes what makes answers and what grades them.
+        """Keeps what samples answers and what grades them.
 
         Args:
             config: Group size and rewards.
@@ -216,7 +216,7 @@ class Rollout:
         self._completions: list[Completion] = []
 
     def begin(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Takes note of the questions; each comes once for each answer, groups side by side.
+        """Notes the questions; each comes once for each of its answers, and these are neighbours.
 
         Args:
             rows: Our share: as many as any rank's, in the order of ranks.
@@ -306,7 +306,7 @@ class _Grpo(Adapter, GRPOTrainer):
         return first[-1].get("kl") if first else None
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Logs a step, and ends the training at the end of a rollout that strayed too far."""
+        """Logs a step; ends the training after a rollout whose KL is too large."""
         if "loss" in logs:
             # TRL's own mean of the rewards, of the same name, is one in float32.
             figures = self.rollout.figures.items()

@@ -1,4 +1,4 @@
-"""Measurements of a library trainer's model on the way, and the weights of the one to keep.
+"""Measures the model of a library's trainer during training, and keeps the best weights.
 
 ``Measuring`` is the mechanism: when to measure, whose weights to keep on disk and to put back, and
 how all of it survives an interruption. What is measured is a ``Yardstick``'s to say: accuracy on

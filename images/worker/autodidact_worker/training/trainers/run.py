@@ -1,4 +1,4 @@
-"""One training by a library's trainer: resume, train, write the model, say what happened."""
+"""Runs a training by a library's trainer: resumes, trains, writes the model, returns figures."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -182,6 +182,6 @@ def _save(trainer: Any) -> None:
 
 
 def _curve(trainer: Any) -> list[dict[str, float]]:
-    """The figures of every step, each measurement after the step it was made after."""
+    """Returns the figures of every step; a measurement follows the step after which it was made."""
     measured = trainer.measuring.yardstick.lines() if trainer.measuring else []
     return sorted([*history_of(trainer), *measured], key=lambda line: line["step"])

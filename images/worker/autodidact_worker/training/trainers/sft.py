@@ -1,4 +1,4 @@
-"""SFT by TRL: on the targets of rows, end token included."""
+"""SFT by TRL: the targets of rows are learned, with their end tokens."""
 
 from collections.abc import Sequence
 from typing import ClassVar
