@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from autodidact_contract.records import AnswerSample
+from autodidact_contract.stages.answers import Answers
 from autodidact_worker.runtime.frame import Output
 
 Train = Callable[..., tuple[Path, Output]]
@@ -37,3 +38,6 @@ def samples(questions: int, each: int = 4) -> list[AnswerSample]:
             text = "bcdxyz"[: 1 + (question + index) % 6] + "ab"[index % 2]
             found.append(answer(question, index, text, "12"[index % 2]))
     return found
+
+
+RULES = Answers(rules="robust", kind="number")
