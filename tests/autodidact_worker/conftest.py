@@ -5,7 +5,6 @@ import json
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,14 +15,8 @@ from autodidact_contract.task import StageTask
 from autodidact_worker import process
 from autodidact_worker.judging import rubrics
 from autodidact_worker.runtime import frame, rows
-from autodidact_worker.runtime.errors import StoppedError
 from autodidact_worker.runtime.frame import Context, Output
 from autodidact_worker.stages import import_
-from autodidact_worker.toys import sums
-from autodidact_worker.training import validation
-from autodidact_worker.training.distributed import Layout
-from autodidact_worker.training.trainers import grpo
-from autodidact_worker.training.trainers.measuring import Measuring
 from support import online_stages
 from support.grpo_runs import RunGrpo
 from support.imports import BringIn
@@ -48,7 +41,7 @@ def short_rubric(monkeypatch: pytest.MonkeyPatch) -> None:
         judge="{prompt}|{response}:",
         pairwise="{prompt}|{a}|{b}?",
     )
-    monkeypatch.setitem(rubrics._MAKERS, "short-v1", lambda _: made)
+    monkeypatch.setitem(rubrics.MAKERS, "short-v1", lambda _: made)
 
 
 @pytest.fixture
@@ -126,32 +119,11 @@ def environ(bench: Any, pairs: StageTask, tmp_path: Path) -> dict[str, str]:
 @pytest.fixture(autouse=True)
 def keep_signals_and_modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A run from the environment takes SIGTERM over and hides DeepSpeed; both end with the test."""
-    monkeypatch.setattr(process, "_hide_deepspeed", lambda *_: None)
+    monkeypatch.setattr(process, "hide_deepspeed", lambda *_: None)
     monkeypatch.setattr(frame, "POLL_S", 0.01)
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
-
-
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Has models measured as a script says, by the step they are measured at."""
-
-    def write(**accuracies: float) -> None:
-        def measure(_: Measuring, trainer: Any, *__: Any) -> Any:
-            value = accuracies[f"step{trainer.state.global_step}"]
-            return SimpleNamespace(value=value, cut=0)
-
-        real = Measuring.measure
-
-        def scripted(self: Measuring, trainer: Any, layout: Layout) -> float:
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(validation, "measure", lambda *_: measure(self, trainer))
-                return real(self, trainer, layout)
-
-        monkeypatch.setattr(Measuring, "measure", scripted)
-
-    return write
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +155,8 @@ def run_ppo(tmp_path: Path, ppo_model: Path) -> RunPpo:
 def toy_start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the toy's model, untrained."""
     folder = tmp_path_factory.mktemp("start")
+    from autodidact_worker.toys import sums  # noqa: PLC0415 - torch takes seconds
+
     sums.write_model(folder, 0)
     return folder
 
@@ -199,22 +173,6 @@ def run_grpo(tmp_path: Path, toy_start: Path) -> RunGrpo:
         return place / "out", output
 
     return call
-
-
-@pytest.fixture
-def trainer(run_grpo: RunGrpo, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A trainer as the stage makes it, before its first step, without gradient accumulation."""
-    made: list[Any] = []
-
-    def take(trainer: Any) -> None:
-        made.append(trainer)
-        raise StoppedError
-
-    monkeypatch.setattr(grpo.run, "run", take)
-    with pytest.raises(StoppedError):
-        run_grpo()
-    made[0].current_gradient_accumulation_steps = 1
-    return made[0]
 
 
 @pytest.fixture(scope="module")

@@ -142,14 +142,14 @@ def test_sigterm_stops_sampling_at_the_next_batch(
     config, inputs = stages["generate-responses"]
     task = bench.task(StageTask(name="stage", config=config, inputs=inputs))
     batches = []
-    sample = TransformersGenerator._sample
+    sample = TransformersGenerator.sample
 
     def interrupted(*arguments: Any) -> Any:
         batches.append(1)
         os.kill(os.getpid(), signal.SIGTERM)
         return sample(*arguments)
 
-    monkeypatch.setattr(TransformersGenerator, "_sample", interrupted)
+    monkeypatch.setattr(TransformersGenerator, "sample", interrupted)
     code = process.run_from_environment(environ | {"AUTODIDACT_TASK": json.dumps(task.dump())})
     assert code == 143
     assert len(batches) == 1

@@ -29,7 +29,7 @@ class Killed(BaseException):
 def scripted(monkeypatch: pytest.MonkeyPatch, *values: int) -> None:
     """Makes the measurements have these numbers of right answers of six, by rollouts done."""
     done = [0]
-    original = loop.Loop._measure
+    original = loop.Loop.measure
 
     def noted(self: loop.Loop, examiner: Any) -> bool:
         done[0] = self.rollouts
@@ -38,5 +38,5 @@ def scripted(monkeypatch: pytest.MonkeyPatch, *values: int) -> None:
     def measure(*_: Any) -> Accuracy:
         return Accuracy(correct=values[done[0]], asked=6, cut=0)
 
-    monkeypatch.setattr(loop.Loop, "_measure", noted)
+    monkeypatch.setattr(loop.Loop, "measure", noted)
     monkeypatch.setattr(validation, "measure", measure)

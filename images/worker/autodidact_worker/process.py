@@ -57,7 +57,7 @@ def run_from_environment(environ: Mapping[str, str] = os.environ) -> int:
 
         def work() -> dict[str, str]:
             task = _task(environ)
-            _hide_deepspeed(*(stage.config.stage for stage in task.stages))
+            hide_deepspeed(*(stage.config.stage for stage in task.stages))
             scratch = Path(environ.get(environment.SCRATCH) or temporary)
             scratch.mkdir(parents=True, exist_ok=True)
             worker = frame.Worker(
@@ -130,7 +130,7 @@ def run_by_hand(options: Namespace) -> int:
 def _by_hand(options: Namespace, stopping: Callable[[], bool]) -> dict[str, str]:
     config = _config(options.config, options.stage)
     inputs = dict(_local_input(text) for text in options.input)
-    _hide_deepspeed(options.stage)
+    hide_deepspeed(options.stage)
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
     if any(out.iterdir()):
@@ -219,7 +219,7 @@ def _store(environ: Mapping[str, str]) -> Store:
     return open_store(uri, environ)
 
 
-def _hide_deepspeed(*kinds: str) -> None:
+def hide_deepspeed(*kinds: str) -> None:
     """Keeps transformers from importing DeepSpeed, seconds and a compiler, where nothing trains.
 
     It does so whenever DeepSpeed is installed. Must run before transformers is imported.

@@ -285,7 +285,7 @@ def test_a_comparison_that_is_too_long_is_a_tie(
     short = dataclasses.replace(
         rubrics.get("additive-v1"), name="short-v1", pairwise="{prompt}|{a}|{b}?"
     )
-    monkeypatch.setitem(rubrics._MAKERS, "short-v1", lambda _: short)
+    monkeypatch.setitem(rubrics.MAKERS, "short-v1", lambda _: short)
     path = write_llama(tmp_path, positions=40)
     model = contests.open_judge(contest(rubric="short-v1"), seed=0, referee=path)
     long = Meeting(prompt="say", ours="a" * 40, theirs="b")

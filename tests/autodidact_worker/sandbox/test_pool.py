@@ -165,7 +165,7 @@ def test_a_hung_runner_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """When a runner does not answer in time, its program has timed out, and the next ones run."""
     children = psutil.Process().children()
     with Sandbox(Limits(seconds=1.0), 1, False, without=("namespaces",)) as alone:
-        monkeypatch.setattr(pool, "_GRACE_S", 1.0)
+        monkeypatch.setattr(pool, "GRACE_S", 1.0)
         mine = [child for child in psutil.Process().children() if child not in children]
         for process in mine[0].children():
             process.suspend()
@@ -264,7 +264,7 @@ def test_a_slow_start_is_worth_another_attempt(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A machine may be busy: the stage is retried, and nothing is left of the runner."""
-    monkeypatch.setattr(pool, "_START_S", 0.0)
+    monkeypatch.setattr(pool, "START_S", 0.0)
     sandbox = Sandbox(PATIENT, 1, False, without=("namespaces",), folder=tmp_path)
     with pytest.raises(StageError, match="was not ready after 0 s; another attempt") as raised:
         sandbox.__enter__()
@@ -290,7 +290,7 @@ def test_what_any_runner_lacks_is_missing(monkeypatch: pytest.MonkeyPatch) -> No
         Layers(in_force=("seccomp",), missing={"landlock": "lost"}),
     )
     found = [less, full, Layers(in_force=("landlock-7",), missing={"rlimits": "gone"})]
-    monkeypatch.setattr(Sandbox, "_tried", lambda *_: found.pop(0))
+    monkeypatch.setattr(Sandbox, "tried", lambda *_: found.pop(0))
     with Sandbox(PATIENT, 2, False, without=("namespaces",)) as two:
         assert two.layers == less
         two._replace(two._runners[0])

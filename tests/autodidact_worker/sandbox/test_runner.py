@@ -210,7 +210,7 @@ def marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str
 def weaken(monkeypatch: pytest.MonkeyPatch, *layers: str) -> None:
     """Takes layers away from the sandboxes that start from now on."""
     parts = [WITHOUT[layer] for layer in layers if layer in WITHOUT]
-    monkeypatch.setattr(pool, "_BOOTSTRAP", _START.replace("@WITHOUT@", "\n".join(parts)))
+    monkeypatch.setattr(pool, "BOOTSTRAP", _START.replace("@WITHOUT@", "\n".join(parts)))
     for layer in layers:
         if layer in WITHOUT_HERE:
             WITHOUT_HERE[layer](monkeypatch)
@@ -218,7 +218,7 @@ def weaken(monkeypatch: pytest.MonkeyPatch, *layers: str) -> None:
 
 def untried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Opens sandboxes without the trial program, which would notice that a layer is gone."""
-    monkeypatch.setattr(Sandbox, "_tried", lambda _, runner: runner.layers())
+    monkeypatch.setattr(Sandbox, "tried", lambda _, runner: runner.layers())
 
 
 def ran(limits: Limits, *programs: str) -> Ran:

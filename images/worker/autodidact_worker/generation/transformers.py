@@ -55,7 +55,7 @@ class TransformersGenerator(Generator):
         self, rows: list[Row], sampling: Sampling
     ) -> Stream[Sequence[tuple[Row, Completion]], None, None]:
         for batch in self._batches(rows, sampling):
-            yield list(zip(batch, self._sample(batch, sampling), strict=True))
+            yield list(zip(batch, self.sample(batch, sampling), strict=True))
 
     def _batches(self, rows: list[Row], sampling: Sampling) -> Iterator[list[Row]]:
         vocabulary = self.model.get_output_embeddings().weight.shape[0]
@@ -67,7 +67,8 @@ class TransformersGenerator(Generator):
             start += size
 
     @torch.inference_mode()
-    def _sample(self, batch: list[Row], sampling: Sampling) -> list[Completion]:
+    def sample(self, batch: list[Row], sampling: Sampling) -> list[Completion]:
+        """Returns a completion of each row of one batch, in order."""
         width = max(len(row.ids) for row in batch)
         pad = self.tokenizer.pad_token_id
         ids = torch.tensor([[pad] * (width - len(r.ids)) + r.ids for r in batch])  # (B, T)

@@ -78,9 +78,9 @@ def get(name: str) -> Rubric:
     Raises:
         UserError: ``InvalidConfig``: there is no such rubric.
     """
-    if name not in _MAKERS:
+    if name not in MAKERS:
         raise UserError("InvalidConfig", f"no rubric {name!r}; there are {', '.join(RUBRICS)}")
-    return _MAKERS[name](name)
+    return MAKERS[name](name)
 
 
 def _additive(name: str) -> Rubric:
@@ -124,10 +124,11 @@ def _nearer(answer: str, first: str, second: str) -> Literal["A", "B", "tie"]:
     return "A" if a > b else "B" if b > a else "tie"
 
 
-_MAKERS: Mapping[str, Callable[[str], Rubric]] = {
+MAKERS: Mapping[str, Callable[[str], Rubric]] = {
     "additive-v1": _additive,
     "toy-copy-v1": _toy_copy,
 }
+"""What makes each rubric of its name."""
 
 
 def _text(name: str, part: str) -> str:

@@ -41,13 +41,13 @@ _KIND = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _PACKAGES = ("sympy", "mpmath")
 _HERE = Path(__file__).resolve().parent
 # The package on its own, without the worker around it: "sandbox" imports nothing but sympy.
-_BOOTSTRAP = (
+BOOTSTRAP = (
     "import sys; folder = sys.argv.pop(1); sys.path.append(folder); "
     "from sandbox.runner import start; sys.path.remove(folder); start()"
 )
-_START_S = 120.0
+START_S = 120.0
 """Patience with a runner's start: imports from a cold disk."""
-_GRACE_S = 30.0
+GRACE_S = 30.0
 """Patience beyond a program's time with a runner that kills it and removes its files."""
 
 
@@ -215,7 +215,7 @@ class Sandbox:
 
     def _start(self) -> None:
         self._runners = [self._runner(number) for number in range(self._count)]
-        self.layers = _common([self._tried(runner) for runner in self._runners])
+        self.layers = _common([self.tried(runner) for runner in self._runners])
 
     def _runner(self, number: int) -> "_Runner":
         root = Path(self._folder.name) / f"runner-{number}"
@@ -228,10 +228,10 @@ class Sandbox:
         runner.stop()
         successor = self._runner(runner.number)
         self._runners[runner.number] = successor
-        self.layers = _common([self.layers, self._tried(successor)])
+        self.layers = _common([self.layers, self.tried(successor)])
         return successor
 
-    def _tried(self, runner: "_Runner") -> Layers:
+    def tried(self, runner: "_Runner") -> Layers:
         """Returns a runner's layers after a program has tried them.
 
         Raises:
@@ -308,8 +308,8 @@ class _Runner:
         self.lost = False
         self._root = root
         self._limits = limits
-        self._deadline = time.monotonic() + _START_S
-        command = [sys.executable, "-P", "-s", "-S", "-B", "-X", "utf8", "-c", _BOOTSTRAP]
+        self._deadline = time.monotonic() + START_S
+        command = [sys.executable, "-P", "-s", "-S", "-B", "-X", "utf8", "-c", BOOTSTRAP]
         self._process = subprocess.Popen(
             [*command, str(_HERE.parent), str(root)],
             stdin=subprocess.PIPE,
@@ -345,7 +345,7 @@ class _Runner:
         """
         message = self._wait()
         if message is None:
-            reason = "ended" if self.left_s else f"was not ready after {_START_S:.0f} s"
+            reason = "ended" if self.left_s else f"was not ready after {START_S:.0f} s"
             raise StageError("SandboxNotStarted", f"a runner {reason}; {_BUSY}")
         answer: dict[str, Any] = json.loads(message)
         if "in_force" not in answer:
@@ -356,7 +356,7 @@ class _Runner:
 
     def give(self, program: bytes) -> None:
         """Hands it a program."""
-        self._deadline = time.monotonic() + self._limits.seconds + _GRACE_S
+        self._deadline = time.monotonic() + self._limits.seconds + GRACE_S
         self._send(program)
 
     def result(self) -> Ran:
@@ -371,7 +371,7 @@ class _Runner:
         """Ends the process and what runs in it; it removes its directory."""
         self._programs.close()
         try:
-            self._process.wait(0 if self.lost else _GRACE_S)
+            self._process.wait(0 if self.lost else GRACE_S)
         except subprocess.TimeoutExpired:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)

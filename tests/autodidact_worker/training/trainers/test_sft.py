@@ -50,14 +50,14 @@ def test_sft_learns_replies_and_their_ends_alone(
         output.retain_grad()
         states.append(output)
 
-    loss = sft._Sft.compute_loss
+    loss = sft.Sft.compute_loss
 
     def compute_loss(self: Any, model: Any, inputs: Any, *rest: Any, **more: Any) -> Any:
         given.append({name: inputs[name].clone() for name in ("input_ids", "labels")})
         with model.get_decoder().norm.register_forward_hook(keep):  # what the last layer reads
             return loss(self, model, inputs, *rest, **more)
 
-    monkeypatch.setattr(sft._Sft, "compute_loss", compute_loss)
+    monkeypatch.setattr(sft.Sft, "compute_loss", compute_loss)
     run_trainer(batch_size=len(INSTRUCTIONS), epochs=1)
     [batch], [seen] = given, states
     learned = seen.grad.abs().sum(-1)[:, :-1] > 0  # of each token but the first, (B, T - 1)

@@ -223,7 +223,7 @@ class Loop:
         over = enough = False
         while not (over or enough):
             over = self._is_over(max_kl)
-            enough = self._is_due(last=over) and self._measure(examiner)
+            enough = self._is_due(last=over) and self.measure(examiner)
             if not (over or enough):
                 self._pause(grader)
                 self._roll_out(grader, learn)
@@ -297,7 +297,7 @@ class Loop:
         epoch = self._plan.questions / self._plan.batch
         return validation.is_due(self._config.validation, now, epoch, last=last)
 
-    def _measure(self, examiner: Grader) -> bool:
+    def measure(self, examiner: Grader) -> bool:
         """Measures the model, keeps it if it is the best, and returns whether it is enough.
 
         Raises:

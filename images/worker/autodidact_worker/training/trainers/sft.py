@@ -39,7 +39,7 @@ def train(
         "input_ids": [row.prompt + row.targets[0] for row in rows],
         "labels": [[-100] * len(row.prompt) + row.targets[0] for row in rows],
     }
-    trainer = _Sft(
+    trainer = Sft(
         model=begin.model,
         args=SFTConfig(
             **run.arguments(context, layout, micro_batches(config, layout.world)),
@@ -60,7 +60,7 @@ def train(
     return run.output(trainer, run.row_counts(trainer, rows, taken))
 
 
-class _Sft(Adapter, SFTTrainer):
+class Sft(Adapter, SFTTrainer):
     """TRL's SFT with the adapter."""
 
     LOGGED: ClassVar = {"mean_token_accuracy": "tokenAccuracy", "entropy": "entropy"}
