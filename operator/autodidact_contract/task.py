@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from autodidact_contract.artifacts import PROTOCOL
 from autodidact_contract.base import Schema
-from autodidact_contract.stages.registry import AnyStage
+from autodidact_contract.stages import AnyStage
 
 
 class Input(Schema):

@@ -1,6 +1,6 @@
 """Hostile programs, and a scene in which each of them would leave a trace if it got anywhere.
 
-``python -m worker.sandbox.hostile FOLDER all|quick [LAYER ...]`` plays a worker: it plants secrets,
+``python -m support.hostile FOLDER all|quick [LAYER ...]`` plays a worker: it plants secrets,
 listens, runs the corpus without those layers and prints what it saw as JSON. ``quick`` leaves out
 what is there to run into the limits of time and memory. The corpus is in ``corpus/``:
 sections ``### name: statuses`` after a beginning that belongs to all of a file. A program that gets

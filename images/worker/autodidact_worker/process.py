@@ -25,7 +25,8 @@ from autodidact_contract.artifacts import (
     fold,
     stage_key,
 )
-from autodidact_contract.stages.registry import STAGES, AnyStage
+from autodidact_contract.stages import AnyStage
+from autodidact_contract.stages.registry import STAGES
 from autodidact_contract.task import Failure, Result, Task
 from autodidact_store import Store
 from autodidact_worker.models import loading

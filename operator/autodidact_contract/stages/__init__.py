@@ -5,8 +5,12 @@ hashed into the stage key. Where the artifacts lie, how many shards there are an
 the task around it. A field that comes later is None where it is off, and then not hashed: keys do
 not move when the operator is upgraded.
 
-A graph names many of the classes, so that all of them can be taken from here.
+A new class joins ``AnyStage`` here; a graph names many of them, so all can be taken from here.
 """
+
+from typing import Annotated
+
+from pydantic import Field
 
 from autodidact_contract.stages.answers import (
     Answers,
@@ -38,7 +42,6 @@ from autodidact_contract.stages.judging import (
     JudgeRanked,
     MetaJudge,
 )
-from autodidact_contract.stages.registry import SAMPLING, SHARDED, STAGES, AnyStage
 from autodidact_contract.stages.report import Report
 from autodidact_contract.stages.training import (
     Online,
@@ -54,13 +57,41 @@ from autodidact_contract.stages.training import (
     Validation,
 )
 
+AnyStage = Annotated[
+    Import
+    | TrainSft
+    | TrainDpo
+    | TrainPpo
+    | TrainOnlineSt
+    | TrainGrpo
+    | TrainReranker
+    | PrepareQuestions
+    | Sample
+    | BuildSelfTraining
+    | EvaluateAnswers
+    | RerankAnswers
+    | BuildSeed
+    | ComparePrompts
+    | JudgeRanked
+    | BuildEft
+    | GeneratePrompts
+    | GenerateResponses
+    | Judge
+    | ImplicitReward
+    | BuildPairs
+    | BuildPositives
+    | MetaJudge
+    | BuildJudgePairs
+    | Evaluate
+    | Report,
+    Field(discriminator="stage"),
+]
+"""The config of any stage; its kind, in the field ``stage``, says which."""
+
 __all__ = [
     "OPPONENTS",
     "RUBRICS",
-    "SAMPLING",
     "SANDBOX_LAYERS",
-    "SHARDED",
-    "STAGES",
     "Answers",
     "AnyStage",
     "BuildEft",

@@ -9,8 +9,8 @@ from typing import Literal
 from autodidact_contract.api.run import RunSpec
 from autodidact_contract.api.status import RunStatus
 from autodidact_contract.artifacts import Artifact
+from autodidact_contract.stages import AnyStage
 from autodidact_contract.stages.base import Compute
-from autodidact_contract.stages.registry import AnyStage
 from autodidact_contract.task import Result, RunRef, Task
 from autodidact_operator.plan.problems import Problem
 

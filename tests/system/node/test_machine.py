@@ -10,7 +10,7 @@ from tools.node.machine import Machine
 from tools.paths import TESTS
 
 _STARTER = """
-from real_node.machine import Machine
+from tools.node.machine import Machine
 with Machine() as machine:
     machine.start("sleeper", ["sleep", "1000"])
     print(machine.slot, machine.directory, flush=True)
