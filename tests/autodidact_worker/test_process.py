@@ -24,6 +24,8 @@ from support.sampling_stages import (
 )
 from support.worker import NAMESPACE
 
+pytestmark = pytest.mark.training
+
 
 def fails(error: Exception) -> Callable[[], dict[str, str]]:
     """Work that raises."""

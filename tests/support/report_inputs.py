@@ -14,7 +14,11 @@ from support.stage_figures import undeclared
 
 LETTERS = "abcdefgh"
 
-STAGES_OF = {"train-positive": "train-sft"}
+STAGES_OF = {
+    "train-positive": "train-sft",
+    "build-instructions": "build-seed",
+    "build-heldout": "build-seed",
+}
 """Kinds of the stages that are not called by their kind."""
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -356,7 +357,14 @@ class RunMachine(RuleBasedStateMachine):
         self.final_is_final()
 
 
-class TestRun(RunMachine.TestCase):  # type: ignore[name-defined,misc]
-    """The machine as a test."""
+class TestFewRuns(RunMachine.TestCase):  # type: ignore[name-defined,misc]
+    """The machine as a test that is over in seconds."""
+
+    settings = settings(settings.get_profile("planning"), max_examples=20)
+
+
+@pytest.mark.thorough
+class TestManyRuns(RunMachine.TestCase):  # type: ignore[name-defined,misc]
+    """The machine as a test that looks longer."""
 
     settings = settings.get_profile(os.environ.get("HYPOTHESIS_PROFILE", "planning"))

@@ -6,6 +6,8 @@ import pytest
 from autodidact_worker.answers.formulas import MAX_CHARACTERS, Formulas
 from autodidact_worker.runtime.errors import StageError
 
+pytestmark = pytest.mark.training
+
 
 @pytest.fixture(scope="module")
 def formulas() -> Iterator[Formulas]:

@@ -169,6 +169,7 @@ BODIES: Mapping[str, tuple[bool, bool]] = {
 """Bodies of programs, and whether each answers 18 under rcCompat and under robust."""
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("rules", ["rcCompat", "robust"])
 def test_programs_that_run(rules: Any, tmp_path: Path) -> None:
     """In the real sandbox: honest ones are right, the others earn nothing and stop nothing."""

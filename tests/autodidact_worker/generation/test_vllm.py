@@ -177,6 +177,7 @@ def test_a_pod_without_a_gpu(
     assert scripted.made == ()
 
 
+@pytest.mark.training
 def test_stages_that_sample_need_no_trainer() -> None:
     """They are imported, with the reranker's, where the trainers' libraries are not installed."""
     stages = sorted({*KINDS, "rerank-answers", "evaluate-answers"})

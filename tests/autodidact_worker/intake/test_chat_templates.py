@@ -5,6 +5,8 @@ import trl
 
 from autodidact_worker.intake import chat_templates
 
+pytestmark = pytest.mark.training
+
 TEMPLATES = sorted((Path(trl.__file__).parent / "chat_templates").glob("*.jinja"))
 
 

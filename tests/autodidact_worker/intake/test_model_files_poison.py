@@ -23,6 +23,8 @@ from autodidact_worker.stages import import_
 from support import hub, poison
 from support.poison import Case
 
+pytestmark = pytest.mark.training
+
 PARSERS = ("jinja2", "safetensors", "sentencepiece", "tarfile", "tokenizers", "torch")
 PARSERS += ("transformers", "zipfile")
 SECONDS = 20.0

@@ -7,14 +7,14 @@ from support import reft_report_inputs, report_inputs
 from support.report_page import make
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def html(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of a whole run."""
     folder = tmp_path_factory.mktemp("whole")
     return make(folder, report_inputs.whole(folder / "inputs").inputs)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def reft_html(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of a whole ReFT run."""
     folder = tmp_path_factory.mktemp("whole")

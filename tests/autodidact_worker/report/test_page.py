@@ -3,6 +3,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from autodidact_worker.report.page import MAX_BYTES
 from support.report_inputs import Run, judged, whole
 from support.report_page import HOSTILE, Page, make
@@ -56,6 +58,7 @@ def test_long_texts_are_cut_with_a_note(tmp_path: Path) -> None:
     assert len(html) < 200_000
 
 
+@pytest.mark.thorough
 def test_same_inputs_give_the_same_bytes(tmp_path: Path, html: str) -> None:
     """Another process with the same rows elsewhere writes the same page."""
     code = (
@@ -68,6 +71,7 @@ def test_same_inputs_give_the_same_bytes(tmp_path: Path, html: str) -> None:
     assert (tmp_path / "out" / "report.html").read_text(encoding="utf-8") == html
 
 
+@pytest.mark.thorough
 def test_twenty_rounds_stay_small(tmp_path: Path) -> None:
     """A run of twenty rounds with long replies keeps the page below its limit."""
     run = Run(tmp_path)

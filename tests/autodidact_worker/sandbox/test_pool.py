@@ -15,6 +15,8 @@ from autodidact_worker.runtime.errors import StageError, UserError
 from autodidact_worker.sandbox import pool, probe
 from autodidact_worker.sandbox.pool import NUMERIC, Layers, Limits, Ran, Sandbox
 
+pytestmark = pytest.mark.training
+
 PATIENT = Limits(seconds=60.0)
 _WORKER = """
 import sys

@@ -22,6 +22,8 @@ from autodidact_worker.runtime.errors import UserError
 from autodidact_worker.sandbox import pool
 from autodidact_worker.sandbox.pool import Limits, Ran, Sandbox
 
+pytestmark = pytest.mark.training
+
 LIMITS = Limits(
     seconds=60.0, memory_bytes=400 << 20, file_bytes=100, output_bytes=10, disk_bytes=8192, files=4
 )

@@ -99,6 +99,7 @@ def test_tokenizer_knows_every_character(tmp_path: Path) -> None:
     assert max(len(tokenizer(text).input_ids) for text in texts) < copying.POSITIONS
 
 
+@pytest.mark.training
 def test_model_bytes_depend_on_the_seed_alone(tmp_path: Path) -> None:
     """Two processes write the same bytes for a seed, and other weights for another."""
     program = (

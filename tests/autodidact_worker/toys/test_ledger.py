@@ -45,6 +45,7 @@ def test_rows_depend_on_the_seed_and_no_question_is_in_two_splits() -> None:
     assert named == pytest.approx(0.5, abs=0.05)
 
 
+@pytest.mark.training
 def test_the_task_goes_through_import_and_preparation(bench: Any) -> None:
     """Every target, run as a program, returns its answer; prompts and targets are short."""
     model = bench.run(Import(uri="toy://reft-program/model", content="model"))

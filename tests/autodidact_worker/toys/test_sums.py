@@ -89,6 +89,7 @@ def test_phrases_are_single_tokens(tmp_path: Path) -> None:
         assert tokenizer.decode(told, skip_special_tokens=True) == target
 
 
+@pytest.mark.training
 def test_model_bytes_depend_on_the_seed_alone(tmp_path: Path) -> None:
     """Whatever a process did before, the same seed gives the same bytes, and another others."""
     program = (
@@ -108,6 +109,7 @@ def _weights(folder: Path) -> str:
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
+@pytest.mark.training
 def test_the_task_goes_through_import_and_preparation(bench: Any) -> None:
     """Both task names are served; every target leads to its answer and no split overlaps."""
     for task in ("reft", "reft-uniform"):

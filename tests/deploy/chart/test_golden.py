@@ -11,6 +11,8 @@ from support import golden
 from support.chart import rendering, values
 from tools.cluster import tools
 
+pytestmark = pytest.mark.cluster
+
 KUSTOMIZE = rendering.CHART.parent / "kustomize" / "operator.yaml"
 
 

@@ -13,6 +13,8 @@ import yaml
 from autodidact_operator.telemetry import Telemetry
 from support.chart import rendering
 
+pytestmark = pytest.mark.cluster
+
 FILES = rendering.CHART / "files"
 TARGET = {"namespace", "pod", "service", "job", "instance", "endpoint", "container"}
 """Labels that Prometheus adds to every series of a target that a ServiceMonitor found."""

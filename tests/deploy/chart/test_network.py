@@ -18,6 +18,8 @@ from support.chart import rendering
 from support.chart.rendering import Object
 from support.world import World
 
+pytestmark = pytest.mark.cluster
+
 ON = ("--set", "networkPolicy.enabled=true,watch.namespaces={red}")
 
 

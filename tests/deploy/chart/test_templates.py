@@ -11,6 +11,8 @@ from autodidact_operator.settings import Settings, _variables
 from support.chart import rendering
 from support.chart.rendering import Object
 
+pytestmark = pytest.mark.cluster
+
 GRANTED = {
     ("autodidact.dev", "selfrewardruns"): {"list", "watch"},
     ("autodidact.dev", "selfrewardruns/status"): {"patch"},

@@ -12,6 +12,8 @@ import autodidact_operator
 import autodidact_operator.plan
 from support.builders import EXAMPLES
 
+pytestmark = pytest.mark.training
+
 MACHINE_LEARNING = {"torch", "transformers", "trl", "deepspeed", "datasets", "autodidact_worker"}
 CLUSTER = {"kopf", "kubernetes"}
 
