@@ -16,6 +16,8 @@ from support import chain, online_stages, warm
 from support.training_rows import INSTRUCTIONS, PAIRS
 from support.worker import NAMESPACE, Bench
 
+pytestmark = pytest.mark.thorough
+
 # Long enough to be met in the middle.
 SMALL = {"epochs": 80, "batch_size": 4, "learning_rate": 1e-3, "warmup_steps": 0}
 

@@ -127,6 +127,7 @@ def inputs(tmp_path: Path) -> dict[str, Path]:
     return {"model": tmp_path / "model", **online_stages.write_inputs(tmp_path, PROBLEMS)}
 
 
+@pytest.mark.thorough
 @pytest.mark.training
 def test_ppo_learns_from_programs_among_hostile_ones(
     attack: Attack,  # noqa: ARG001 - it is checked afterwards

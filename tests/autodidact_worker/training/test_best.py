@@ -31,6 +31,7 @@ def test_the_best_model_is_kept(run_trainer: Run, script: Callable[..., None]) -
     assert output.counts["keptStep"] == 3
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("lora", [None, Lora(rank=4)])
 def test_the_best_model_survives_an_interruption(
     run_trainer: Run, tmp_path: Path, script: Callable[..., None], lora: Lora | None

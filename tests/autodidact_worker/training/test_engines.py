@@ -17,6 +17,7 @@ from support import offline_stages, online_stages, two_ranks
 
 pytestmark = [
     pytest.mark.training,
+    pytest.mark.thorough,
     pytest.mark.timeout(900),  # of which the trainings of all engines take most
 ]
 

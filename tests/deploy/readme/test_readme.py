@@ -102,6 +102,7 @@ def plane() -> Iterator[Cluster]:
         yield cluster
 
 
+@pytest.mark.thorough
 def test_the_commands_work_in_the_order_they_stand(checkout: Path, plane: Cluster) -> None:
     """Install, a namespace, a profile, runs, and all that is shown for watching them."""
     reader = Reader(checkout, plane)
@@ -128,6 +129,7 @@ def test_the_commands_work_in_the_order_they_stand(checkout: Path, plane: Cluste
         reader.do(command.replace("kubectl", "kubectl --namespace research"))
 
 
+@pytest.mark.thorough
 def test_local_mode_improves_the_toy(checkout: Path, plane: Cluster) -> None:
     """The commands without Kubernetes make a model that is better by 0.8 of 5 or more."""
     [commands] = blocks("Without Kubernetes", "sh")

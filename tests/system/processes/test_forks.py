@@ -153,6 +153,7 @@ def test_a_fork_outlives_its_parent(place: Place) -> None:
     assert PARENT not in place.kubectl("get", "srr", "-o", "name")
 
 
+@pytest.mark.thorough
 def test_local_mode_forks_too(tmp_path: Path) -> None:
     """Of a real tiny run: no second warm-up, the same M1, another M2, and the report shows both."""
 

@@ -22,7 +22,7 @@ from autodidact_worker.toys import copying
 from support import chain
 from tools.paths import EXAMPLES
 
-pytestmark = pytest.mark.training
+pytestmark = [pytest.mark.training, pytest.mark.thorough]
 
 EXAMPLE = EXAMPLES / "selfreward-toy.yaml"
 ANSWERS = Answers(rules="rcCompat", kind="text")  # the whole text is the answer

@@ -10,6 +10,8 @@ from support.manifests import merged
 from tools import local_run
 from tools.paths import EXAMPLES
 
+pytestmark = pytest.mark.thorough
+
 TINY = {
     "seedData": {
         "instructions": 900,

@@ -17,6 +17,8 @@ from tools.cluster.waiting import eventually
 from tools.installation import BUCKET
 from tools.paths import AUTODIDACT
 
+pytestmark = pytest.mark.thorough
+
 API = "autodidact.dev/v1alpha1"
 
 

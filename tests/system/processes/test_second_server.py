@@ -4,12 +4,15 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
 from minio import Minio
 
 from support import manifests
 from tools.cluster.object_store import S3Server
 from tools.paths import AUTODIDACT
+
+pytestmark = pytest.mark.thorough
 
 BUCKET = "second"
 

@@ -13,6 +13,8 @@ from tools.cluster.waiting import eventually
 from tools.installation import previous_chart
 from tools.paths import CHART
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def previously(house: House, tmp_path: Path) -> Iterator[None]:

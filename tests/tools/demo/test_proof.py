@@ -122,6 +122,7 @@ def test_cpu_seconds_add_up_over_invocations(
     assert [run(body, tmp_path).cpu_seconds for _ in range(3)] == [5.0, 7.0, 7.5]
 
 
+@pytest.mark.thorough
 @pytest.mark.training
 @pytest.mark.timeout(1800)
 def test_reft_beats_sft_on_mixed_annotations(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from support import online_stages
 from support.online_stages import Stop
 from support.ppo_runs import Killed, RunPpo, scripted
 
-pytestmark = pytest.mark.training
+pytestmark = [pytest.mark.training, pytest.mark.thorough]
 
 
 @pytest.mark.parametrize(

@@ -203,6 +203,7 @@ def test_the_end_is_a_check_of_its_own(run: Any) -> None:
     assert output.counts["keptStep"] == 8
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("lora", [None, Lora(rank=4)])
 @pytest.mark.parametrize("stop", [3, 4])
 def test_a_choice_survives_an_interruption(
@@ -258,6 +259,7 @@ def test_a_slow_judge_holds_no_trainer(
     assert again[2].seen == undisturbed[2].seen[check:]
 
 
+@pytest.mark.thorough
 def test_all_ranks_give_up_a_check_together(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where another rank was asked to stop, ours does not wait for its verdicts."""
     monkeypatch.setattr(distributed, "agreed", lambda *_, **__: (True, False))
@@ -265,6 +267,7 @@ def test_all_ranks_give_up_a_check_together(run: Any, monkeypatch: pytest.Monkey
         run(NOISY)
 
 
+@pytest.mark.thorough
 def test_a_choice_survives_a_kill(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

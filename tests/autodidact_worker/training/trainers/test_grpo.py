@@ -141,6 +141,7 @@ class _Killed(BaseException):
     """Stands for SIGKILL: nothing in the worker can catch it."""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("lora", "how", "resumed"),
     [

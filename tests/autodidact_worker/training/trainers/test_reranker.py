@@ -50,6 +50,7 @@ def test_adapters_and_head_are_trained(train: Train) -> None:
     loading.load_classifier(out)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("lora", [None, Lora(rank=4)])
 def test_a_stopped_training_ends_with_the_same_bytes(
     train: Train, tmp_path: Path, lora: Lora | None

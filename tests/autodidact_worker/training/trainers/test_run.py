@@ -27,6 +27,7 @@ class _Killed(BaseException):
     """Stands for SIGKILL: nothing in the worker can catch it."""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("lora", [None, Lora(rank=4, dropout=0.1)])
 @pytest.mark.parametrize("kind", [train_sft, train_dpo])
 @pytest.mark.parametrize("how", ["stop", "kill"])
