@@ -140,11 +140,11 @@ def run_ppo(tmp_path: Path, ppo_model: Path) -> RunPpo:
 
     def call(
         problems: Sequence[Problem] = online_stages.PROBLEMS,
-        ppo_model: Path = ppo_model,
+        model: Path = ppo_model,
         **fields: Any,
     ) -> tuple[Path, Output]:
         place = tmp_path / f"run-{next(places)}"
-        inputs = {"model": ppo_model, **online_stages.write_inputs(place, problems)}
+        inputs = {"model": model, **online_stages.write_inputs(place, problems)}
         more = {k: fields.pop(k) for k in ("store", "stopping", "progress") if k in fields}
         output = online_stages.run(online_stages.ppo_config(**fields), inputs, place, **more)
         return place / "out", output

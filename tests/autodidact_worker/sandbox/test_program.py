@@ -14,7 +14,7 @@ import pytest
 import autodidact_contract
 import autodidact_worker
 from support import hostile
-from tools.paths import ROOT
+from tools.paths import TESTS
 
 pytestmark = pytest.mark.training
 
@@ -25,7 +25,7 @@ def _paths() -> list[str]:
     """Returns the import path for an interpreter that knows nothing of this environment."""
     packages = (autodidact_contract, autodidact_worker, psutil)
     found = [Path(next(iter(package.__path__))).parent for package in packages]
-    return [str(path) for path in (*found, ROOT)]
+    return [str(path) for path in (*found, TESTS)]
 
 
 def _interpreter(identity: dict[str, Any], environment: dict[str, str]) -> str:
