@@ -85,7 +85,7 @@ def served(cluster: Cluster) -> Cluster:
 
 
 @pytest.fixture
-def play(served: Cluster, monkeypatch: pytest.MonkeyPatch) -> Callable[[Scene], Any]:
+def on_server(served: Cluster, monkeypatch: pytest.MonkeyPatch) -> Callable[[Scene], Any]:
     """Runs a scene with an administrator's client, in time that really passes."""
     monkeypatch.setenv("KUBECONFIG", str(served.kubeconfig))
 

@@ -15,7 +15,7 @@ from support.served import Scene, operator_settings, run_body, until
 
 
 def test_the_process_leads_reconciles_and_stops(
-    play: Callable[[Scene], Any],
+    on_server: Callable[[Scene], Any],
     namespace: str,
 ) -> None:
     """A whole operator takes the Lease, reconciles a run, and gives the Lease back at its end."""
@@ -42,7 +42,7 @@ def test_the_process_leads_reconciles_and_stops(
         assert not await held_by(kube, namespace, chosen.lease_name)
         assert not {"annotations", "finalizers"} & set(await marks(kube, key))
 
-    play(scene)
+    on_server(scene)
 
 
 async def held_by(kube: Kube, namespace: str, name: str) -> str:

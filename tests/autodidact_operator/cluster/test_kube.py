@@ -36,7 +36,7 @@ from tools.cluster.control_plane import Cluster
 
 
 def test_objects_are_created_read_listed_and_deleted(
-    play: Callable[[Scene], Any],
+    on_server: Callable[[Scene], Any],
     namespace: str,
 ) -> None:
     """The verbs do what they say, and a second create or a second delete has its own error."""
@@ -54,11 +54,11 @@ def test_objects_are_created_read_listed_and_deleted(
         with pytest.raises(NotFoundError):
             await kube.delete(JOBS, namespace, "a")
 
-    play(scene)
+    on_server(scene)
 
 
 def test_a_list_is_read_in_pages(
-    play: Callable[[Scene], Any],
+    on_server: Callable[[Scene], Any],
     namespace: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -79,11 +79,11 @@ def test_a_list_is_read_in_pages(
         assert [i["metadata"]["name"] for i in odd] == ["j1", "j3"]
         assert asked.count("list") >= 3 + 1
 
-    play(scene)
+    on_server(scene)
 
 
 def test_a_status_is_replaced_as_a_whole(
-    play: Callable[[Scene], Any],
+    on_server: Callable[[Scene], Any],
     namespace: str,
 ) -> None:
     """A field that the new status lacks is gone, and the spec is left alone."""
@@ -99,11 +99,11 @@ def test_a_status_is_replaced_as_a_whole(
         assert after["spec"] == run["spec"]
         assert after["metadata"]["generation"] == 1
 
-    play(scene)
+    on_server(scene)
 
 
 def test_a_status_never_reaches_another_run(
-    play: Callable[[Scene], Any],
+    on_server: Callable[[Scene], Any],
     namespace: str,
 ) -> None:
     """Neither a run created again under the name nor a deleted one takes the status."""
@@ -120,11 +120,11 @@ def test_a_status_never_reaches_another_run(
         with pytest.raises(NotFoundError):
             await kube.patch_status(RUNS, namespace, "a", {}, uid=run["metadata"]["uid"])
 
-    play(scene)
+    on_server(scene)
 
 
 def test_a_malformed_object_is_invalid(
-    play: Callable[[Scene], Any],
+    on_server: Callable[[Scene], Any],
     namespace: str,
 ) -> None:
     """What the schema refuses is a permanent error with the server's own words."""
@@ -135,11 +135,11 @@ def test_a_malformed_object_is_invalid(
         with pytest.raises(InvalidObjectError, match=r"spec\.iterations"):
             await Kube(client).create(RUNS, namespace, body)
 
-    play(scene)
+    on_server(scene)
 
 
 def test_a_missing_right_is_named(
-    play: Callable[[Scene], Any],
+    on_server: Callable[[Scene], Any],
     served: Cluster,
     namespace: str,
 ) -> None:
@@ -152,10 +152,10 @@ def test_a_missing_right_is_named(
                 await Kube(client).list(JOBS, namespace)
         assert (caught.value.verb, caught.value.resource) == ("list", "jobs.batch")
 
-    play(scene)
+    on_server(scene)
 
 
-def test_an_absent_server_is_transient(play: Callable[[Scene], Any]) -> None:
+def test_an_absent_server_is_transient(on_server: Callable[[Scene], Any]) -> None:
     """An API server that does not answer is worth another try."""
 
     async def scene(client: ApiClient) -> None:
@@ -163,7 +163,7 @@ def test_an_absent_server_is_transient(play: Callable[[Scene], Any]) -> None:
         with pytest.raises(ApiUnavailableError):
             await Kube(client).list(JOBS)
 
-    play(scene)
+    on_server(scene)
 
 
 def test_without_a_cluster_there_is_a_message(
@@ -176,7 +176,7 @@ def test_without_a_cluster_there_is_a_message(
 
 
 def test_an_event_shows_with_the_run(
-    play: Callable[[Scene], Any],
+    on_server: Callable[[Scene], Any],
     served: Cluster,
     namespace: str,
 ) -> None:
@@ -188,14 +188,14 @@ def test_an_event_shows_with_the_run(
         event = event_manifest(run, "Warning", "GateFailed", "too few pairs", "me")
         await kube.create(EVENTS, namespace, event)
 
-    play(scene)
+    on_server(scene)
     shown = served.kubectl("-n", namespace, "describe", "selfrewardrun", "a")
     assert "GateFailed" in shown
     assert "too few pairs" in shown
 
 
 def test_a_pods_token_tells_who_reports(
-    play: Callable[[Scene], Any],
+    on_server: Callable[[Scene], Any],
     served: Cluster,
     namespace: str,
 ) -> None:
@@ -217,11 +217,11 @@ def test_a_pods_token_tells_who_reports(
         assert await kube.token_review("forged", ["ours"]) is None
         await kube.delete(PODS, namespace, "p")
 
-    play(scene)
+    on_server(scene)
 
 
 def test_a_real_lease_changes_hands(
-    play: Callable[[Scene], Any],
+    on_server: Callable[[Scene], Any],
     namespace: str,
 ) -> None:
     """A candidate gets a released Lease, renews it, and a late write of the other is refused."""
@@ -244,11 +244,11 @@ def test_a_real_lease_changes_hands(
         spec = (await Kube(client).get(LEASES, namespace, "leader"))["spec"]
         assert (spec["holderIdentity"], spec["leaseTransitions"]) == ("second", 1)
 
-    play(scene)
+    on_server(scene)
 
 
 def test_watches_bring_our_objects_and_leave_no_mark(
-    play: Callable[[Scene], Any],
+    on_server: Callable[[Scene], Any],
     namespace: str,
 ) -> None:
     """Runs and their Jobs come by watch, foreign Jobs do not, and kopf writes nothing."""
@@ -271,4 +271,4 @@ def test_watches_bring_our_objects_and_leave_no_mark(
         assert "annotations" not in after["metadata"]
         assert "finalizers" not in after["metadata"]
 
-    play(scene)
+    on_server(scene)

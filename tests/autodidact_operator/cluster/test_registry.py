@@ -15,7 +15,7 @@ from support.served import Scene, job_body, operator_settings, run_body, until, 
 
 
 def test_only_served_namespaces_are_watched(
-    play: Callable[[Scene], Any],
+    on_server: Callable[[Scene], Any],
     namespace: str,
 ) -> None:
     """A namespaced operator sees runs of its namespace, and the cluster's profiles."""
@@ -35,11 +35,11 @@ def test_only_served_namespaces_are_watched(
         await kube.delete(RUNS, "default", elsewhere["metadata"]["name"])
         await kube.delete(PROFILES, None, name)
 
-    play(scene)
+    on_server(scene)
 
 
 def test_after_a_list_of_kopfs_own_ghosts_are_purged(
-    play: Callable[[Scene], Any],
+    on_server: Callable[[Scene], Any],
     namespace: str,
 ) -> None:
     """An object deleted unseen goes away, and its run is looked at, once kopf lists again."""
@@ -56,4 +56,4 @@ def test_after_a_list_of_kopfs_own_ghosts_are_purged(
             await until(lambda: not parts.cache.sizes()["jobs.batch"])
         resyncing.cancel()
 
-    play(scene)
+    on_server(scene)
