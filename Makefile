@@ -48,10 +48,10 @@ proof: venv  ## Measure both kinds and their controls on the built-in tasks, on 
 demo-real: venv  ## Run both kinds on a real chat model of 135M parameters; up to an hour
 	PYTHONPATH=tests $(BIN)/python -m tools.real
 
-test: venv tools  ## Run the tests, but for the thorough ones; some ten minutes on two cores
+test: venv tools  ## Run the tests, but for the thorough ones; about a quarter of an hour on two cores
 	$(PYTEST) -m "not thorough" $(PYTEST_ARGS)
 
-test-unit: venv  ## Run the tests that need no cluster, no server and no training; a minute
+test-unit: venv  ## Run the tests that need no cluster, no server and no training; a minute or two
 	$(PYTEST) -m "not cluster and not training and not thorough" $(PYTEST_ARGS)
 
 test-thorough: venv tools  ## Run the tests that take long: kills at every step, engines, whole runs

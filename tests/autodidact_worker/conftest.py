@@ -117,7 +117,7 @@ def environ(bench: Any, pairs: StageTask, tmp_path: Path) -> dict[str, str]:
     }
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def keep_signals_and_modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A run from the environment takes SIGTERM over and hides DeepSpeed; both end with the test."""
     monkeypatch.setattr(process, "hide_deepspeed", lambda *_: None)

@@ -24,7 +24,7 @@ from support.sampling_stages import (
 )
 from support.worker import NAMESPACE
 
-pytestmark = pytest.mark.training
+pytestmark = [pytest.mark.training, pytest.mark.usefixtures("keep_signals_and_modules")]
 
 
 def fails(error: Exception) -> Callable[[], dict[str, str]]:

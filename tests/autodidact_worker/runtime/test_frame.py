@@ -27,6 +27,8 @@ from support.sampling_stages import (
     prompt_parts,
 )
 
+pytestmark = pytest.mark.usefixtures("keep_signals_and_modules")
+
 
 def test_a_task_is_published_and_named_in_the_result(bench: Any, environ: dict[str, str]) -> None:
     """Exit code 0 comes with the key of every stage, and the artifact exists."""

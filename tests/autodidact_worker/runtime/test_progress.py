@@ -9,6 +9,8 @@ import pytest
 from autodidact_contract.task import Progress
 from autodidact_worker.runtime import progress
 
+pytestmark = pytest.mark.usefixtures("keep_signals_and_modules")
+
 
 class Sink:
     """Receives reports, and fails as often as told."""

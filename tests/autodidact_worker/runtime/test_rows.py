@@ -6,6 +6,8 @@ from autodidact_contract.records import Instruction
 from autodidact_worker.runtime import rows
 from autodidact_worker.runtime.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("keep_signals_and_modules")
+
 
 @pytest.mark.parametrize(
     ("content", "message"),
