@@ -21,8 +21,8 @@ from tools.paths import TESTS
 
 _STARTER = """
 import json, sys, threading
-from cluster import manifests
-from cluster.control_plane import Cluster, Options
+from tools.cluster import manifests
+from tools.cluster.control_plane import Cluster, Options
 cluster = Cluster(options=Options(fast=True))
 cluster.start()
 cluster.add_node()
