@@ -1,10 +1,13 @@
 """Walks over schemas and models, and what the API server does with defaults."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from typing import Any, get_args
 
 from pydantic import BaseModel
+
+from autodidact_contract.api.rules import Rule
 
 Schema = Mapping[str, Any]
 
@@ -46,3 +49,14 @@ def unnamed(model: type[BaseModel], given: Any, path: str = "spec") -> Iterator[
         for inner in (field.annotation, *get_args(field.annotation)):
             if isinstance(inner, type) and issubclass(inner, BaseModel) and given[outside]:
                 yield from unnamed(inner, given[outside], f"{path}.{outside}")
+
+
+def unknown_fields(rules: Iterable[Rule[Any]], spec: Schema) -> set[tuple[str, str]]:
+    """Returns message and field of each rule that asks the API server about no field of a spec."""
+    paths = {path for path, _ in schemas(spec)}
+    return {
+        (rule.message, found)
+        for rule in rules
+        for name in re.findall(r"self((?:\.[a-zA-Z]+)+)(?![a-zA-Z(_])", rule.cel)
+        if (found := name.removesuffix(".exists")) not in paths
+    }

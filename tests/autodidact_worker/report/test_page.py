@@ -65,8 +65,7 @@ def test_same_inputs_give_the_same_bytes(tmp_path: Path, html: str) -> None:
         "import sys; from pathlib import Path; from support import report_inputs, report_page; "
         "f = Path(sys.argv[1]); report_page.make(f, report_inputs.whole(f / 'inputs').inputs)"
     )
-    tests = TESTS
-    environment = {"PYTHONPATH": str(tests), "PYTHONHASHSEED": "7", "HOME": str(tmp_path)}
+    environment = {"PYTHONPATH": str(TESTS), "PYTHONHASHSEED": "7", "HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, env=environment)
     assert (tmp_path / "out" / "report.html").read_text(encoding="utf-8") == html
 

@@ -5,7 +5,7 @@ class StageError(Exception):
     """The stage cannot go on.
 
     Attributes:
-        code: What the operator does about it, see ``autodidact_contract.stages.registry.Failure``.
+        code: What the operator does about it, see ``autodidact_contract.task.Failure``.
         reason: CamelCase, becomes a condition's reason.
     """
 
